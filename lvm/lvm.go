@@ -1,0 +1,117 @@
+// Package lvm is the only place that knows LVM: typed requests in, JSON
+// reports out, errors told apart once.
+//
+// A VG is a volume group, an LV a logical volume, a PV a drive that LVM has
+// labelled. A pool is a thin pool, a thin an LV that lives in one; a thick LV
+// owns its extents. Sizes are bytes unless a name says extents.
+//
+// It has no policy: which drive, which name, which size and which tags is its
+// callers' business, and so is the lock that lets one change at a time into a
+// VG. It never deletes what it was not told to delete, and it never wipes a
+// signature that it finds on a drive.
+//
+// A command that changes LVM is not killed because its caller stopped
+// waiting; the call returns when the command has ended.
+package lvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lvme/lvme/internal/dm"
+	"github.com/lvme/lvme/internal/run"
+)
+
+// LVM runs LVM's commands on one host. It may be used by several goroutines;
+// changes of one VG must be made one after another by the caller.
+type LVM struct {
+	runner  run.Runner
+	kernel  dm.Reader
+	observe Observer
+}
+
+// Observer is told of each LVM command that has ended: its verb ("lvcreate"),
+// how long it took, its error or nil, and whether it was one that changes LVM.
+type Observer func(verb string, took time.Duration, err error, changes bool)
+
+// Option changes how New builds an LVM.
+type Option func(*LVM)
+
+// WithObserver has every LVM command reported to o, for metrics.
+func WithObserver(o Observer) Option { return func(l *LVM) { l.observe = o } }
+
+// New makes LVM out of a way to run programs and a way to read the kernel.
+func New(r run.Runner, k dm.Reader, opts ...Option) *LVM {
+	l := &LVM{runner: r, kernel: k, observe: func(string, time.Duration, error, bool) {}}
+	for _, o := range opts {
+		o(l)
+	}
+	return l
+}
+
+// VG says which volume group a call means. Every command is shown Devices
+// alone: volumes may carry LVM labels of their own, and drives of another
+// machine may carry a VG of the same name.
+type VG struct {
+	Name string
+	// UUID is LVM's own identifier. The caller has verified, by a report of
+	// exactly these devices, that it belongs to the VG called Name.
+	UUID string
+	// Devices are the paths of all its PVs.
+	Devices []string
+}
+
+// settings override the host's lvm.conf for every command.
+//
+//   - archive and backup off: they cost up to half of a command and fill /etc;
+//     the agent keeps backups of its own.
+//   - no lvmpolld, no monitoring: both start daemons that outlive the command.
+//   - no hints: the devices are named on each command line.
+//   - no event activation, no log to stdout or syslog, no progress: what is on
+//     stdout is the report and nothing else.
+//   - dates as seconds, yes and no as 1 and 0, hidden LVs by their plain name.
+const settings = `backup{backup=0 archive=0} ` +
+	`global{use_lvmpolld=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
+	`activation{monitoring=0} ` +
+	`devices{hints="none"} ` +
+	`log{verbose=0 silent=0 report_command_log=0 syslog=0} ` +
+	`report{time_format="%s" binary_values_as_numeric=1 mark_hidden_devices=0}`
+
+// command runs one LVM command against the given devices.
+func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb string, args ...string) ([]byte, error) {
+	full := []string{verb}
+	if len(devices) > 0 {
+		full = append(full, "--devices", strings.Join(devices, ","))
+	}
+	full = append(full, "--config", settings)
+	full = append(full, args...)
+	res, err := l.runner.Run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes})
+	if err == nil && res.Code != 0 {
+		err = newError(verb, args, res)
+	} else if errors.Is(err, run.ErrNotInstalled) {
+		err = fmt.Errorf("%w: %w", ErrNotInstalled, err)
+	}
+	l.observe(verb, res.Took, err, changes)
+	return res.Stdout, err
+}
+
+// change runs one command that changes vg.
+func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) error {
+	if len(vg.Devices) == 0 {
+		return fmt.Errorf("%s in %s: %w: no devices named", verb, vg.Name, ErrInvalid)
+	}
+	_, err := l.command(ctx, true, vg.Devices, verb, args...)
+	return err
+}
+
+// RoundUp is the size that LVM makes of size: the next multiple of unit, which
+// is the extent size, times the number of stripes for a striped LV.
+func RoundUp(size, unit int64) int64 {
+	if unit <= 0 || size%unit == 0 {
+		return size
+	}
+	return (size/unit + 1) * unit
+}
