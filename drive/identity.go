@@ -1,0 +1,5 @@
+package drive
+
+func eui(hex string) string { return "" }
+
+func fallbackID(d Drive) string { return "" }
