@@ -45,7 +45,6 @@ const (
 	Quarantined State = "quarantined"
 )
 
-
 // Volume is one volume as LVM has it.
 type Volume struct {
 	Key Key
@@ -166,6 +165,11 @@ type Pool struct {
 	MetadataBytes, MetadataUsed int64
 	// ThickBytes is the share for thick volumes, ThickUsed what they take.
 	ThickBytes, ThickUsed int64
+	// Wiping is what deleted thick volumes still take until they are wiped, and
+	// the thick share of a new pool.
+	Wiping int64
+	// Strange are LVs in the VG that lvme did not make; they are left alone.
+	Strange []string
 	// Volumes and Snapshots count what is in it.
 	Volumes, Snapshots int
 	// Problem says in one line why the pool takes no new volumes, "" for none.
