@@ -1,0 +1,45 @@
+package driver
+
+import (
+	"regexp"
+	"strings"
+)
+
+// allowList is a list of options, each written as a manual would write it:
+// "noatime", "data=ordered|journal", "commit=<number>". The same text decides
+// and is what a refused caller gets to read.
+type allowList struct {
+	forms []string
+	match *regexp.Regexp
+}
+
+// kinds are the placeholders in a form.
+var kinds = strings.NewReplacer(
+	`<number>`, `[1-9][0-9]{0,8}`,
+	`<size>`, `[1-9][0-9]{0,8}[kKmMgG]?`,
+	`<percent>`, `(?:[0-9]|[1-4][0-9]|50)`,
+	// A label holds commas (categories), so that it stands in quotes: without
+	// them mount would read each part as an option of its own.
+	`<label>`, `(?:"[A-Za-z0-9_.:,-]{1,255}"|[A-Za-z0-9_.:-]{1,255})`,
+)
+
+func allow(forms ...string) allowList {
+	parts := make([]string, len(forms))
+	for i, form := range forms {
+		name, values, ok := strings.Cut(form, "=")
+		parts[i] = alternatives(name)
+		if ok {
+			parts[i] += "=" + alternatives(values)
+		}
+	}
+	return allowList{forms: forms, match: regexp.MustCompile(`\A(?:` + strings.Join(parts, "|") + `)\z`)}
+}
+
+func alternatives(form string) string {
+	quoted := strings.ReplaceAll(regexp.QuoteMeta(form), `\|`, `|`)
+	return "(?:" + kinds.Replace(quoted) + ")"
+}
+
+func (l allowList) has(option string) bool { return l.match != nil && l.match.MatchString(option) }
+
+func (l allowList) String() string { return strings.Join(l.forms, ", ") }
