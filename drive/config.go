@@ -27,7 +27,8 @@ type Config struct {
 	MaxVolumes int64
 }
 
-// Class is a drive class. Shares are whole per cents of a VG; sizes are bytes.
+// Class is a drive class. Shares are whole per cents of a VG and together with
+// Reserve at most 100; sizes are bytes.
 type Class struct {
 	Name   string
 	Select Selector
@@ -62,32 +63,51 @@ type Thick struct {
 	Share int
 }
 
-// Selector says which drives a class takes. All fields that are given must
-// match; in a list one entry must. The zero Selector matches every NVMe drive.
-type Selector struct {
-	Transport []string
-	// Models, Serials and Paths are shell globs (*, ?, [a-z]), case-sensitive.
-	// Paths are matched against the drive's links below /dev/disk.
-	Models    []string
-	Serials   []string
-	Paths     []string
-	NUMANodes []int
-	// MinSize and MaxSize are in bytes, both included; 0 = no limit.
-	MinSize int64
-	MaxSize int64
+const (
+	kib int64 = 1 << 10
+	gib int64 = 1 << 30
+)
+
+// Limits of the configuration.
+const (
+	maxConfigBytes = 1 << 20
+	maxClassName   = 32
+	maxVolumes     = 10000
+	maxOvercommit  = 100
+
+	chunkUnit = 64 * kib // of dm-thin, and its smallest chunk
+	maxChunk  = 1 * gib  // of dm-thin
+	minStripe = 4 * kib
+	maxStripe = 1 * gib
+)
+
+// defaultClass is what a class has where its configuration says nothing, and
+// the one place where that is decided.
+var defaultClass = Class{
+	Name:      "default",
+	Layout:    PerDrive,
+	Placement: Spread,
+	Thin: Thin{
+		// What thick.share and reserve leave; this when neither is given.
+		Share: 90,
+		// LVM's own default grows with the pool, to 8 MiB, and then every small
+		// write after a snapshot copies 8 MiB.
+		ChunkSize:  512 * kib,
+		Overcommit: 1,
+		GiveBack:   true,
+	},
+	Thick:      Thick{Share: 0},
+	Reserve:    10,
+	StripeSize: 256 * kib,
 }
 
-// ParseConfig reads a configuration in YAML (or JSON) and puts defaults where
-// nothing is said. Its error names every fault at once (errors.Join), each
-// with the field's path, the value, and what is allowed.
-func ParseConfig(data []byte) (Config, error) { return DefaultConfig(), nil }
+const defaultMaxVolumes = 512
 
 // DefaultConfig is the configuration without a file: one class called
 // "default" that selects every NVMe drive, takes none by itself, and makes one
 // pool a drive.
 func DefaultConfig() Config {
-	return Config{Classes: []Class{{Name: "default", Layout: PerDrive, Placement: Spread,
-		Thin: Thin{Share: 90, ChunkSize: 512 << 10, Overcommit: 1, GiveBack: true}, Reserve: 10, StripeSize: 256 << 10}}, MaxVolumes: 512}
+	return Config{Classes: []Class{defaultClass}, MaxVolumes: defaultMaxVolumes}
 }
 
 // Default returns the default class.
@@ -115,21 +135,3 @@ func (c Config) ClassOf(d Drive) (Class, bool) {
 	}
 	return Class{}, false
 }
-
-// Matches reports whether the drive is selected.
-func (s Selector) Matches(d Drive) bool { return len(s.Mismatches(d)) == 0 }
-
-// Mismatches says in words what keeps the drive from being selected, empty
-// when nothing does.
-func (s Selector) Mismatches(d Drive) []string { return nil }
-
-// Empty reports whether the selector says nothing and so matches every drive.
-func (s Selector) Empty() bool { return false }
-
-// ParseSize reads a size in bytes: a whole number, alone or with one of the
-// suffixes Ki Mi Gi Ti Pi (powers of 1024) or k M G T P (powers of 1000).
-func ParseSize(s string) (int64, error) { return 0, nil }
-
-// FormatSize writes a size as ParseSize reads it, with the largest suffix
-// that loses nothing.
-func FormatSize(n int64) string { return "" }
