@@ -123,7 +123,7 @@ func stateReasons(d Drive) []string {
 		why = append(why, "it is a zoned namespace ("+d.Zoned+"), on which LVM keeps no volumes: use an ordinary namespace")
 	}
 	if d.Live() && d.Bytes < MinBytes {
-		why = append(why, fmt.Sprintf("it is too small: %s, at least %s are needed: use a larger drive or namespace", FormatSize(d.Bytes), FormatSize(MinBytes)))
+		why = append(why, fmt.Sprintf("it is too small: %s, at least %s are needed: use a larger drive or namespace", human(d.Bytes), human(MinBytes)))
 	}
 	return why
 }
@@ -204,7 +204,7 @@ func contentReasons(d Drive, isPV bool) []string {
 func useReasons(d Drive) []string {
 	var why []string
 	for _, p := range d.Partitions {
-		why = append(why, fmt.Sprintf("it has the partition %s of %s: `wipefs --all /dev/%s %s` if nobody needs what is on it", p.Name, FormatSize(p.Bytes), p.Name, d.Path))
+		why = append(why, fmt.Sprintf("it has the partition %s of %s: `wipefs --all /dev/%s %s` if nobody needs what is on it", p.Name, human(p.Bytes), p.Name, d.Path))
 	}
 	for _, h := range d.Holders {
 		why = append(why, fmt.Sprintf("%s is held by %s: take that apart first", h.Device, h.By))

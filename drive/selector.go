@@ -54,10 +54,10 @@ func (s Selector) Mismatches(d Drive) []string {
 		why = append(why, fmt.Sprintf("NUMA node %d is not in %v", d.NUMANode, s.NUMANodes))
 	}
 	if s.MinSize > 0 && d.Bytes < s.MinSize {
-		why = append(why, fmt.Sprintf("size %s is below minSize %s", FormatSize(d.Bytes), FormatSize(s.MinSize)))
+		why = append(why, fmt.Sprintf("size %s (%d bytes) is below minSize %s", human(d.Bytes), d.Bytes, FormatSize(s.MinSize)))
 	}
 	if s.MaxSize > 0 && d.Bytes > s.MaxSize {
-		why = append(why, fmt.Sprintf("size %s is above maxSize %s", FormatSize(d.Bytes), FormatSize(s.MaxSize)))
+		why = append(why, fmt.Sprintf("size %s (%d bytes) is above maxSize %s", human(d.Bytes), d.Bytes, FormatSize(s.MaxSize)))
 	}
 	return why
 }

@@ -51,3 +51,17 @@ func FormatSize(n int64) string {
 	}
 	return strconv.FormatInt(n, 10)
 }
+
+// human writes a size for people, rounded down: "1.7 TiB".
+func human(n int64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	i, unit := 0, int64(1)
+	for n/unit >= 1024 {
+		i, unit = i+1, unit*1024
+	}
+	if i == 0 {
+		return strconv.FormatInt(n, 10) + " " + units[0]
+	}
+	tenths := n/unit*10 + n%unit*10/unit
+	return strconv.FormatInt(tenths/10, 10) + "." + strconv.FormatInt(tenths%10, 10) + " " + units[i]
+}

@@ -1,6 +1,11 @@
 package hostrecord
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Action is what a node does at its start.
 type Action string
@@ -28,13 +33,28 @@ type Decision struct {
 // Decide says which store this node is. record is nil when there is none of
 // this machine; keysOnDrives are the store keys in the tags of the VGs that
 // this host sees, in any order and as often as they occur.
+//
+// A record decides alone: drives that come and go never change which store a
+// node is. Without one a key is never guessed: a key that is on drives belongs
+// to a node that may still be running.
 func Decide(record *Record, keysOnDrives []string) (Decision, error) {
-	return Decision{}, errors.New("not written yet")
+	keys := slices.Compact(slices.Sorted(slices.Values(keysOnDrives)))
+	keys = slices.DeleteFunc(keys, func(k string) bool { return k == "" })
+	if record != nil {
+		if !ValidKey(record.StoreKey) {
+			return Decision{}, fmt.Errorf("%w: its store key is %q", ErrCorrupt, record.StoreKey)
+		}
+		foreign := slices.DeleteFunc(keys, func(k string) bool { return k == record.StoreKey })
+		return Decision{Action: Serve, Key: record.StoreKey, Foreign: foreign}, nil
+	}
+	switch len(keys) {
+	case 0:
+		return Decision{Action: MakeKey}, nil
+	case 1:
+		if !ValidKey(keys[0]) {
+			return Decision{}, fmt.Errorf("the VGs on this host's drives carry the store key %q, which lvme never made: look at their tags", keys[0])
+		}
+		return Decision{Action: Adopt, Key: keys[0]}, nil
+	}
+	return Decision{}, fmt.Errorf("%w: this host has no record and its drives carry the stores %s: keep the drives of one, then `lvme adopt`", ErrTwoKeys, strings.Join(keys, " and "))
 }
-
-// NewKey makes a random name of 8 characters for a store or a VG: [a-z0-9],
-// the first a letter.
-func NewKey() string { return "" }
-
-// ValidKey reports whether s has the form of NewKey.
-func ValidKey(s string) bool { return false }

@@ -9,8 +9,9 @@
 package hostrecord
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -68,57 +69,78 @@ type Forgotten struct {
 	At time.Time `json:"at"`
 }
 
-// Machine is what tells this machine from others.
-type Machine struct {
-	ID      string // of /etc/machine-id
-	Product string // DMI product UUID, empty when it cannot be read or is a vendor's default
+// VG returns the VG of the store with that id.
+func (r Record) VG(id string) (VG, bool) {
+	if i := r.index(id); i >= 0 {
+		return r.VGs[i], true
+	}
+	return VG{}, false
 }
 
-// ReadMachine reads the machine's identity below root ("" for this host). One
-// of its two parts is enough; with neither it fails.
-func ReadMachine(root string) (Machine, error) { return Machine{}, errors.New("not written yet") }
-
-// Load reads the record in dir. With ErrOtherMachine the record is returned
-// too, to be reported, not to be used; with ErrNone, ErrCorrupt and ErrVersion
-// it is empty.
-func Load(dir string, m Machine) (Record, error) { return Record{}, ErrNone }
-
-// Stamp changes whenever the record in a directory does. It is cheap to get
-// and to be compared with ==; the zero Stamp is that of no record.
-type Stamp struct {
-	modified int64
-	inode    uint64
-	size     int64
+// IsForgotten reports whether the VG with that id was given up.
+func (r Record) IsForgotten(id string) bool {
+	return slices.ContainsFunc(r.Forgotten, func(f Forgotten) bool { return f.ID == id })
 }
 
-// ReadStamp returns the stamp of the record in dir.
-func ReadStamp(dir string) (Stamp, error) { return Stamp{}, nil }
+// Put adds a VG to the store, or replaces what is recorded of it. A VG that
+// was given up is the store's again.
+func (r *Record) Put(vg VG) {
+	r.Forgotten = slices.DeleteFunc(slices.Clone(r.Forgotten), func(f Forgotten) bool { return f.ID == vg.ID })
+	r.VGs = slices.Clone(r.VGs)
+	if i := r.index(vg.ID); i >= 0 {
+		r.VGs[i] = vg
+		return
+	}
+	r.VGs = append(r.VGs, vg)
+}
 
-// Held is the host's lock, for whoever changes what the store of this host is:
-// the agent that takes a drive, `lvme init`, `lvme adopt`, `lvme drives
-// forget`. It excludes other processes and other holders in this one.
-type Held struct{}
+// Forget moves a VG from the store's to those given up, and reports whether it
+// was the store's.
+func (r *Record) Forget(id string, at time.Time) bool {
+	vg, ok := r.VG(id)
+	if ok {
+		r.Remove(id)
+		r.Forgotten = append(slices.Clone(r.Forgotten), Forgotten{VG: vg, At: at})
+	}
+	return ok
+}
 
-// Lock waits for the lock of the record in dir, making the directory when it
-// is missing, until ctx ends.
-func Lock(ctx context.Context, dir string) (*Held, error) { return &Held{}, nil }
+// Remove takes out a VG that does not exist any more, as after its removal
+// with LVM: nothing of it is remembered.
+func (r *Record) Remove(id string) {
+	r.VGs = slices.DeleteFunc(slices.Clone(r.VGs), func(vg VG) bool { return vg.ID == id })
+}
 
-// Unlock gives the lock back. Calling it again does nothing.
-func (h *Held) Unlock() {}
+func (r Record) index(id string) int {
+	return slices.IndexFunc(r.VGs, func(vg VG) bool { return vg.ID == id })
+}
 
-// Save writes the record, all or nothing, and returns it with its new
-// Generation. It fails with ErrOtherMachine, ErrCorrupt, ErrVersion when what
-// is there is not this machine's record, and with ErrStale when it is another
-// than r was loaded from.
-func (h *Held) Save(m Machine, r Record) (Record, error) { return r, nil }
+// check says what in the record cannot be.
+func (r Record) check() error {
+	var errs []error
+	if !ValidKey(r.StoreKey) {
+		errs = append(errs, fmt.Errorf("storeKey is %q, must be 8 characters a-z and 0-9, the first a letter", r.StoreKey))
+	}
+	seen := map[string]bool{}
+	for _, id := range r.ids() {
+		if !ValidKey(id) {
+			errs = append(errs, fmt.Errorf("VG id is %q, must be 8 characters a-z and 0-9, the first a letter", id))
+		}
+		if seen[id] {
+			errs = append(errs, fmt.Errorf("VG id %q is there twice", id))
+		}
+		seen[id] = true
+	}
+	return errors.Join(errs...)
+}
 
-// Replace is Save over whatever is there, which is kept aside beside it as
-// host.json.replaced-<time>. It is for `lvme adopt` and for a first start on a
-// cloned image.
-func (h *Held) Replace(m Machine, r Record) (Record, error) { return r, nil }
-
-// Update changes the record of this machine under the lock: load, change,
-// save. An error of change leaves the record as it was.
-func Update(ctx context.Context, dir string, m Machine, change func(*Record) error) (Record, error) {
-	return Record{}, nil
+func (r Record) ids() []string {
+	var ids []string
+	for _, vg := range r.VGs {
+		ids = append(ids, vg.ID)
+	}
+	for _, f := range r.Forgotten {
+		ids = append(ids, f.ID)
+	}
+	return ids
 }
