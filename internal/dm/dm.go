@@ -61,6 +61,9 @@ type Reader interface {
 	Info(ctx context.Context, name string) (Info, error)
 	// Names lists every device, sorted.
 	Names(ctx context.Context) ([]string, error)
+	// Present says whether there is a block device at path, such as the drive
+	// of a PV: nil, ErrNotFound, or why it could not be told.
+	Present(path string) error
 }
 
 // DeviceName is the name under which LVM shows a logical volume to the
@@ -70,5 +73,8 @@ func DeviceName(vg, lv string, layer ...string) string {
 	parts := append([]string{double(vg), double(lv)}, layer...)
 	return strings.Join(parts, "-")
 }
+
+// Path is the node under which udev shows the device of that name.
+func Path(name string) string { return Dir + "/" + name }
 
 func double(name string) string { return strings.ReplaceAll(name, "-", "--") }
