@@ -1,0 +1,203 @@
+package bed
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lvme/lvme/test/bed/internal/wire"
+)
+
+// slots is how many drives a machine takes.
+const slots = 16
+
+// kernelArgs is the kernel's command line. The crypto self-tests crash or crawl under TCG; what is of the real
+// machine's speed only (mitigations) or of its diversity (random addresses, interface names) is off.
+const kernelArgs = "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 cryptomgr.notests mitigations=off nokaslr " +
+	"random.trust_cpu=on net.ifnames=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
+
+// shape is what a saved state depends on.
+type shape struct {
+	MemoryMiB int
+	CPUs      int
+}
+
+// machineArgs are the arguments of QEMU that make the machine. They are the same for saving a state and for
+// restoring it.
+func (img *image) machineArgs() []string {
+	argv := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35,hpet=off,vmport=off,smbus=off,sata=off",
+		"-accel", "tcg,thread=multi,tb-size=512",
+		"-cpu", "max",
+		"-smp", strconv.Itoa(img.shape.CPUs),
+		"-m", strconv.Itoa(img.shape.MemoryMiB),
+		"-kernel", filepath.Join(img.cache.path(img.root), kernelFile),
+		"-initrd", filepath.Join(img.cache.path(img.boot), "initrd"),
+		"-append", kernelArgs,
+		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "qemu"),
+		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "seabios"),
+	}
+	for i := range slots {
+		argv = append(argv, "-device", encode(args{
+			"driver": "pcie-root-port", "id": port(i), "bus": "pcie.0", "chassis": i + 1,
+			"addr": fmt.Sprintf("%#x.%d", 4+i/8, i%8), "multifunction": i%8 == 0,
+		}))
+	}
+	return argv
+}
+
+// port is the name of a slot for a drive.
+func port(slot int) string {
+	return fmt.Sprintf("port%d", slot)
+}
+
+// hostArgs are the arguments of QEMU that connect the machine with the host: its root disk, console and network. The
+// control socket is file descriptor 3.
+func (img *image) hostArgs(rootDisk string) []string {
+	return []string{
+		"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control",
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-blockdev", encode(args{
+			"node-name": "root", "driver": "qcow2", "discard": "unmap",
+			"file": args{"driver": "file", "filename": rootDisk, "discard": "unmap"},
+		}),
+		"-device", encode(args{"driver": "virtio-blk-pci", "drive": "root", "id": "rootdisk", "addr": "0x2"}),
+		"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:%d", wire.Port),
+		"-device", encode(args{"driver": "virtio-net-pci", "netdev": "net", "id": "nic", "romfile": "", "addr": "0x3"}),
+	}
+}
+
+// encode writes an object in JSON, which QEMU takes wherever it takes its own syntax.
+func encode(a args) string {
+	raw, err := json.Marshal(a)
+	if err != nil {
+		panic(err) // args hold only what JSON has
+	}
+	return string(raw)
+}
+
+// overlay makes a disk that holds the differences to another.
+func (img *image) overlay(ctx context.Context, file, backing, format string) error {
+	return run(ctx, nil, nil, img.tool("bin/qemu-img", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", "-b", backing, "-F", format, file)...)
+}
+
+// The files of the ready stage.
+const (
+	readyDisk  = "disk.qcow2"
+	readyState = "state"
+)
+
+// makeReady boots a guest without drives and saves its state once its daemon answers. There must be no NVMe drive in
+// it: QEMU cannot save one.
+func (img *image) makeReady(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	disk := filepath.Join(dir, readyDisk)
+	if err := img.overlay(ctx, disk, filepath.Join(img.cache.path(img.root), "disk.img"), "raw"); err != nil {
+		return err
+	}
+	start := time.Now()
+	m, err := startMachine(ctx, img, disk, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer m.kill()
+	if err := m.awaitDaemon(ctx); err != nil {
+		return m.explain(fmt.Errorf("boot: %w", err))
+	}
+	img.cache.log("guest booted in %.1fs", time.Since(start).Seconds())
+	return m.explain(m.save(ctx, filepath.Join(dir, readyState)))
+}
+
+// save writes the state of a machine into a file. The machine does not go on.
+func (m *machine) save(ctx context.Context, file string) error {
+	if err := m.qmp.do(ctx, "stop", nil); err != nil {
+		return err
+	}
+	if err := m.migrationSettings(ctx); err != nil {
+		return err
+	}
+	wait, stop := m.qmp.watch(migrationEnded)
+	defer stop()
+	if err := m.qmp.do(ctx, "migrate", args{"uri": "file:" + file}); err != nil {
+		return err
+	}
+	if err := wait(ctx); err != nil {
+		return fmt.Errorf("save the state: %w", err)
+	}
+	if err := m.migrationResult(ctx); err != nil {
+		return fmt.Errorf("save the state: %w", err)
+	}
+	// An orderly end writes the disk's last tables.
+	if err := m.qmp.do(ctx, "quit", nil); err != nil {
+		return err
+	}
+	return m.awaitEnd(ctx)
+}
+
+// restore loads a saved state into a machine that was started for it, and lets it run.
+func (m *machine) restore(ctx context.Context, file string) error {
+	if err := m.migrationSettings(ctx); err != nil {
+		return err
+	}
+	wait, stop := m.qmp.watch(migrationEnded)
+	defer stop()
+	if err := m.qmp.do(ctx, "migrate-incoming", args{"uri": "file:" + file}); err != nil {
+		return err
+	}
+	if err := wait(ctx); err != nil {
+		return fmt.Errorf("restore the state: %w", err)
+	}
+	return m.migrationResult(ctx)
+}
+
+// migrationSettings makes QEMU write each page of memory to its own place in the file, and tell when it is done.
+func (m *machine) migrationSettings(ctx context.Context) error {
+	on := []args{{"capability": "mapped-ram", "state": true}, {"capability": "events", "state": true}}
+	if err := m.qmp.do(ctx, "migrate-set-capabilities", args{"capabilities": on}); err != nil {
+		return err
+	}
+	return m.qmp.do(ctx, "migrate-set-parameters", args{"max-bandwidth": 1 << 40})
+}
+
+func migrationEnded(e message) bool {
+	return e.Event == "MIGRATION" && (e.Data.Status == "completed" || e.Data.Status == "failed")
+}
+
+func (m *machine) migrationResult(ctx context.Context) error {
+	var result struct {
+		Status string `json:"status"`
+		Desc   string `json:"error-desc"`
+	}
+	if err := m.qmp.ask(ctx, "query-migrate", nil, &result); err != nil {
+		return err
+	}
+	if result.Status != "completed" {
+		return fmt.Errorf("migration %s: %s", result.Status, result.Desc)
+	}
+	return nil
+}
+
+// daemonPort asks QEMU which port of the host it forwards to the daemon.
+func (m *machine) daemonPort(ctx context.Context) (string, error) {
+	var text string
+	if err := m.qmp.ask(ctx, "human-monitor-command", args{"command-line": "info usernet"}, &text); err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(text) {
+		// Protocol[State] FD Source-Address Port Dest-Address Port RecvQ SendQ
+		f := strings.Fields(line)
+		if len(f) >= 6 && f[0] == "TCP[HOST_FORWARD]" && f[5] == strconv.Itoa(wire.Port) {
+			return f[3], nil
+		}
+	}
+	return "", fmt.Errorf("no forwarded port in %q", text)
+}
+
+// tailSize is how much of the console and of QEMU's own messages an error quotes.
+const tailSize = 4 << 10
