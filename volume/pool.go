@@ -66,6 +66,8 @@ type pool struct {
 
 	// pendingThin and pendingThick are promised to creates that are running.
 	pendingThin, pendingThick int64
+	// wiperRuns says that something of wiping is being worked on.
+	wiperRuns bool
 }
 
 func newPool(id string) *pool {

@@ -37,6 +37,8 @@ const (
 	tagThin    = "thin"    // share in per cent
 	tagThick   = "thick"   // share in per cent
 	tagReserve = "reserve" // share in per cent
+	tagStripe  = "stripe"  // bytes on one drive before the next one's turn
+	tagChunk   = "chunk"   // bytes of a chunk of its thin pool
 	tagClean   = "clean"   // value "yes": every free extent reads as zeros
 )
 
@@ -221,6 +223,7 @@ type vgRecord struct {
 	number               int
 	layout               string
 	thin, thick, reserve int // shares in per cent
+	stripe, chunk        int64
 	clean                bool
 }
 
@@ -228,6 +231,7 @@ func (r vgRecord) tags() []string {
 	return []string{
 		tag(tagStore, r.store), tag(tagClass, r.class), tag(tagNumber, strconv.Itoa(r.number)), tag(tagLayout, r.layout),
 		tag(tagThin, strconv.Itoa(r.thin)), tag(tagThick, strconv.Itoa(r.thick)), tag(tagReserve, strconv.Itoa(r.reserve)),
+		tag(tagStripe, strconv.FormatInt(r.stripe, 10)), tag(tagChunk, strconv.FormatInt(r.chunk, 10)),
 	}
 }
 
@@ -247,7 +251,8 @@ func parseVGRecord(tags []string) (vgRecord, error) {
 	p := tagParser{tags: m}
 	r := vgRecord{
 		store: m[tagStore], class: m[tagClass], number: int(p.number(tagNumber)), layout: m[tagLayout],
-		thin: int(p.number(tagThin)), thick: int(p.number(tagThick)), reserve: int(p.number(tagReserve)), clean: m[tagClean] == "yes",
+		thin: int(p.number(tagThin)), thick: int(p.number(tagThick)), reserve: int(p.number(tagReserve)), stripe: p.number(tagStripe), chunk: p.number(tagChunk),
+		clean: m[tagClean] == "yes",
 	}
 	return r, p.err
 }

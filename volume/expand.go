@@ -1,0 +1,122 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/klog/v2"
+
+	"github.com/lvme/lvme/lvm"
+)
+
+// Expand grows the device of a volume to the wanted size; its filesystem is
+// grown by whoever has it mounted. A volume that is large enough is left as it
+// is, and one larger than the limit is ErrRange.
+func (s *Store) Expand(ctx context.Context, k Key, size Range) (Volume, error) {
+	if err := checkRange(size); err != nil {
+		return Volume{}, err
+	}
+	return fly(ctx, &s.flights, k.LV, fmt.Sprintf("expand %s %+v", k, size), func(ctx context.Context) (Volume, error) {
+		v, err := s.expand(ctx, k, size)
+		if err != nil {
+			return Volume{}, fmt.Errorf("expand volume %s to %d bytes: %w", k, size.Required, err)
+		}
+		return v, nil
+	})
+}
+
+func (s *Store) expand(ctx context.Context, k Key, size Range) (Volume, error) {
+	v, err := s.Volume(ctx, k)
+	if err != nil {
+		return Volume{}, err
+	}
+	s.mu.RLock()
+	p := s.pools[k.VG]
+	bytes := p.rounded(size.Required, v.Type)
+	s.mu.RUnlock()
+	if v.Bytes >= size.Required {
+		bytes = v.Bytes
+	}
+	if size.Limit > 0 && bytes > size.Limit {
+		return Volume{}, fmt.Errorf("capacity_range.limit_bytes %d: %w: it would have %d bytes", size.Limit, ErrRange, bytes)
+	}
+	if bytes > v.Bytes {
+		if err := s.extend(ctx, p, v, bytes); err != nil {
+			return Volume{}, err
+		}
+	}
+	return s.Volume(ctx, k)
+}
+
+// extend grows the LV. The new part of a thick volume is clean because every
+// free extent of its VG is; see wipe.go.
+func (s *Store) extend(ctx context.Context, p *pool, v Volume, bytes int64) error {
+	release, err := s.promiseMore(p, v, bytes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	unlock, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, v.Key.LV, bytes) }, func() {
+		e := p.entries[v.Key.LV]
+		if e.thick {
+			p.free -= p.legs() * (bytes - e.bytes)
+		}
+		e.bytes = bytes
+		p.entries[e.lv] = e
+	})
+	if err == nil {
+		klog.FromContext(ctx).Info("volume expanded", "volume", v.Key, "from", v.Bytes, "bytes", bytes)
+	}
+	return err
+}
+
+// promiseMore keeps room for the growth of a volume.
+func (s *Store) promiseMore(p *pool, v Volume, bytes int64) (release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	more, room := bytes-v.Bytes, p.thickRoom()
+	if v.Type == Thin {
+		room = p.thinRoom(s.overcommit(p))
+	}
+	if more > room {
+		return nil, fmt.Errorf("%w in %s: it needs %d bytes more, which has %d left", ErrNoSpace, vgName(p.id), more, room)
+	}
+	return s.promise(p, v.Type, more), nil
+}
+
+// overcommit is how many times over the pool may be promised.
+func (s *Store) overcommit(p *pool) float64 {
+	if class, ok := s.Config.Class(p.tags.class); ok && p.tags.class != "" {
+		return class.Thin.Overcommit
+	}
+	return 1
+}
+
+// Capacity is what a class can still take of one type; class "" is the default
+// class. A class that this node does not have has none.
+func (s *Store) Capacity(_ context.Context, class string, t Type) (Capacity, error) {
+	c, known := s.Config.Class(class)
+	if !known {
+		return Capacity{}, nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var sum Capacity
+	for _, p := range s.poolsOf(c.Name) {
+		room := p.room(wanted{CreateSpec: CreateSpec{Type: t}, class: c})
+		if p.extent > 0 {
+			room -= room % (p.extent * int64(p.stripes()))
+			if sum.MinVolume == 0 || p.extent < sum.MinVolume {
+				sum.MinVolume = p.extent
+			}
+		}
+		sum.Available += room
+		sum.MaxVolume = max(sum.MaxVolume, room)
+	}
+	return sum, nil
+}

@@ -1,0 +1,419 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/klog/v2"
+
+	"github.com/lvme/lvme/drive"
+	"github.com/lvme/lvme/internal/hostrecord"
+	"github.com/lvme/lvme/lvm"
+)
+
+// sight is what one look at the host has seen.
+type sight struct {
+	drives []drive.Drive
+	byPath map[string]drive.Drive
+	report lvm.Report
+}
+
+// look lists the drives and what LVM has on them.
+func (s *Store) look(ctx context.Context) (sight, error) {
+	drives, err := s.Drives(ctx)
+	if err != nil {
+		return sight{}, fmt.Errorf("list drives: %w: %w", ErrUnavailable, err)
+	}
+	v := sight{drives: drives, byPath: map[string]drive.Drive{}}
+	var paths []string
+	for _, d := range drives {
+		v.byPath[d.Path] = d
+		if d.Live() && d.Bytes > 0 && len(d.Partitions) == 0 {
+			paths = append(paths, d.Path)
+		}
+	}
+	if len(paths) == 0 {
+		return v, nil
+	}
+	v.report, err = s.LVM.Scan(ctx, paths)
+	if err != nil {
+		return sight{}, fmt.Errorf("look at drives: %w", domainError(err))
+	}
+	return v, nil
+}
+
+// keys are the store keys on the drives.
+func (v sight) keys() []string {
+	var keys []string
+	for _, vg := range v.report.VGs {
+		if key := storeOf(vg.Tags); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// begin is the start: which store, which drives, what is on them.
+func (s *Store) begin(ctx context.Context) error {
+	return s.withHost(ctx, func(held *hostrecord.Held) error {
+		if err := s.identify(ctx, held); err != nil {
+			return err
+		}
+		return s.refresh(ctx, held)
+	})
+}
+
+// withHost runs work under the host's lock; a read-only store has none, and
+// held is nil then. Whoever takes drives holds the lock too, so that a VG is
+// seen before or after, never half-made.
+func (s *Store) withHost(ctx context.Context, work func(held *hostrecord.Held) error) error {
+	if s.ReadOnly {
+		return work(nil)
+	}
+	held, err := hostrecord.Lock(ctx, s.Dir)
+	if err != nil {
+		return fmt.Errorf("lock the host record: %w", err)
+	}
+	defer held.Unlock()
+	return work(held)
+}
+
+// identify finds the store key by the rules of hostrecord.Decide. Without the
+// lock it makes none.
+func (s *Store) identify(ctx context.Context, held *hostrecord.Held) error {
+	seen, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	rec, err := s.loadRecord()
+	if err != nil {
+		return err
+	}
+	decision, err := hostrecord.Decide(rec, seen.keys())
+	if err != nil {
+		return fmt.Errorf("which store is this node: %w: %w", ErrAdopt, err)
+	}
+	s.foreign = decision.Foreign
+	switch decision.Action {
+	case hostrecord.Serve:
+		s.key = decision.Key
+	case hostrecord.Adopt:
+		if held == nil {
+			s.key = decision.Key
+			return nil
+		}
+		return fmt.Errorf("%w: store %s; 'lvme adopt' makes this host its node", ErrAdopt, decision.Key)
+	case hostrecord.MakeKey:
+		if held == nil {
+			return nil
+		}
+		made, err := held.Replace(s.Machine, hostrecord.Record{StoreKey: hostrecord.NewKey()})
+		if err != nil {
+			return fmt.Errorf("record the new store key: %w", err)
+		}
+		s.key = made.StoreKey
+		klog.FromContext(ctx).Info("made a store key", "store", s.key)
+	}
+	return nil
+}
+
+// loadRecord reads the host record, nil when this machine has none.
+func (s *Store) loadRecord() (*hostrecord.Record, error) {
+	rec, err := hostrecord.Load(s.Dir, s.Machine)
+	switch {
+	case err == nil:
+		return &rec, nil
+	case errors.Is(err, hostrecord.ErrNone), errors.Is(err, hostrecord.ErrOtherMachine):
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("host record in %s: %w", s.Dir, err)
+	}
+}
+
+// Refresh looks at the drives and the host record again and takes in what came
+// or went. What is known of pools that stayed is not reported again.
+func (s *Store) Refresh(ctx context.Context) error {
+	return s.withHost(ctx, func(held *hostrecord.Held) error { return s.refresh(ctx, held) })
+}
+
+// refresh is Refresh under the host's lock.
+func (s *Store) refresh(ctx context.Context, held *hostrecord.Held) error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	seen, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	rec, err := s.loadRecord()
+	if err != nil {
+		return err
+	}
+	here := s.ownVGs(ctx, seen)
+	for id, vg := range here {
+		if err := s.takeIn(ctx, id, vg, seen.byPath); err != nil {
+			return err
+		}
+	}
+	s.settle(rec, here)
+	s.setVerdicts(seen, rec)
+	if held == nil {
+		return nil
+	}
+	if err := s.recordVGs(ctx, held); err != nil {
+		return err
+	}
+	s.repair(ctx)
+	return nil
+}
+
+// ownVGs are the VGs of this store among what was seen, by short id. A VG is
+// ours by its tag and its name together.
+func (s *Store) ownVGs(ctx context.Context, seen sight) map[string]lvm.VGReport {
+	here := map[string]lvm.VGReport{}
+	for _, vg := range seen.report.VGs {
+		id := poolID(vg.Name)
+		if s.key == "" || storeOf(vg.Tags) != s.key || id == "" {
+			continue
+		}
+		if other, twice := here[id]; twice {
+			klog.FromContext(ctx).Error(nil, "two VGs of one name on the drives of this node; the second is left alone",
+				"vg", vg.Name, "first", other.UUID, "second", vg.UUID)
+			continue
+		}
+		here[id] = vg
+	}
+	return here
+}
+
+// takeIn makes the pool of a VG known, or brings it up to date. A pool that is
+// known is reported again under its writer lock: what was seen may be older
+// than the last change.
+func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives map[string]drive.Drive) error {
+	s.mu.Lock()
+	p, known := s.pools[id]
+	if !known {
+		p = newPool(id)
+	}
+	current := known && !p.away && !p.stale && p.missing == seen.MissingPVs && slices.Equal(p.vg.Devices, seen.VG().Devices)
+	s.mu.Unlock()
+	if current {
+		return nil
+	}
+	unlock, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if known {
+		if seen, err = s.LVM.Report(ctx, seen.VG()); err != nil {
+			return fmt.Errorf("look at VG %s: %w", seen.Name, domainError(err))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := p.load(seen, drives); err != nil {
+		return err
+	}
+	s.pools[id] = p
+	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", len(p.entries), "drives", p.driveNames())
+	return nil
+}
+
+// settle brings the set of pools in line with the host record and with what
+// was seen: recorded and not here is away, neither is unknown.
+func (s *Store) settle(rec *hostrecord.Record, here map[string]lvm.VGReport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, p := range s.pools {
+		if _, ok := here[id]; !ok && !p.away {
+			p.leave()
+		}
+	}
+	if rec == nil {
+		return
+	}
+	recorded := map[string]bool{}
+	for _, vg := range rec.VGs {
+		recorded[vg.ID] = true
+		if _, ok := s.pools[vg.ID]; !ok {
+			p := newPool(vg.ID)
+			p.fromRecord(vg)
+			s.pools[vg.ID] = p
+		}
+	}
+	for id, p := range s.pools {
+		if p.away && !recorded[id] {
+			delete(s.pools, id)
+		}
+	}
+}
+
+// recordVGs writes the VGs that are here into the host record where it does
+// not know them; the host's lock is held.
+func (s *Store) recordVGs(ctx context.Context, held *hostrecord.Held) error {
+	rec, err := s.loadRecord()
+	if err != nil || rec == nil {
+		return err
+	}
+	changed := false
+	s.mu.RLock()
+	for _, p := range s.pools {
+		if !p.away {
+			changed = recordPool(rec, p) || changed
+		}
+	}
+	s.mu.RUnlock()
+	if changed {
+		if _, err := held.Save(s.Machine, *rec); err != nil {
+			return fmt.Errorf("record the store's VGs: %w", err)
+		}
+		klog.FromContext(ctx).Info("host record updated", "vgs", len(rec.VGs))
+	}
+	return nil
+}
+
+// recordPool enters the pool and says whether that changed the record.
+func recordPool(rec *hostrecord.Record, p *pool) bool {
+	vg := hostrecord.VG{ID: p.id, UUID: p.vg.UUID, Class: p.tags.class, Number: p.tags.number}
+	for _, d := range p.drives {
+		vg.Drives = append(vg.Drives, hostrecord.Drive{ID: d.ID, Model: d.Model, Serial: d.Serial, Bytes: d.Bytes})
+	}
+	i := slices.IndexFunc(rec.VGs, func(have hostrecord.VG) bool { return have.ID == p.id })
+	if i < 0 {
+		rec.VGs = append(rec.VGs, vg)
+		return true
+	}
+	if len(vg.Drives) < len(rec.VGs[i].Drives) || sameVG(rec.VGs[i], vg) {
+		return false
+	}
+	rec.VGs[i] = vg
+	return true
+}
+
+func sameVG(a, b hostrecord.VG) bool {
+	return a.UUID == b.UUID && a.Class == b.Class && a.Number == b.Number && slices.Equal(a.Drives, b.Drives)
+}
+
+// setVerdicts judges every drive that was seen.
+func (s *Store) setVerdicts(seen sight, rec *hostrecord.Record) {
+	pvs := map[string]drive.PVInfo{}
+	for _, pv := range seen.report.Orphans {
+		pvs[pv.Device] = drive.PVInfo{}
+	}
+	for _, vg := range seen.report.VGs {
+		info := drive.PVInfo{VG: vg.Name, StoreKey: storeOf(vg.Tags)}
+		if tags, err := parseVGRecord(vg.Tags); err == nil {
+			info.Class = tags.class
+		}
+		info.Forgotten = rec != nil && slices.ContainsFunc(rec.Forgotten, func(f hostrecord.Forgotten) bool { return f.ID == poolID(vg.Name) })
+		for _, pv := range vg.PVs {
+			pvs[pv.Device] = info
+		}
+	}
+	verdicts := drive.Judge(seen.drives, s.Config, pvs, s.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verdicts = verdicts
+}
+
+// Verdicts says of each drive whether it is free, ours or refused, as of the
+// last Refresh.
+func (s *Store) Verdicts() []drive.Verdict {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.verdicts)
+}
+
+// reload reports the pool again; its writer lock is held. After a failure
+// nothing that is known of it may be believed.
+func (s *Store) reload(ctx context.Context, p *pool) error {
+	s.mu.RLock()
+	vg, drives := p.vg, map[string]drive.Drive{}
+	for _, d := range p.drives {
+		drives[d.Path] = drive.Drive{ID: d.ID, Path: d.Path, Model: d.Model, Serial: d.Serial, Bytes: d.Bytes}
+	}
+	s.mu.RUnlock()
+	report, err := s.LVM.Report(ctx, vg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		err = p.load(report, drives)
+	}
+	if err != nil {
+		p.stale = true
+		return fmt.Errorf("look at VG %s: %w", vg.Name, domainError(err))
+	}
+	return nil
+}
+
+// change runs one changing command on the pool, whose writer lock is held, and
+// applies its effect to what is known. After a failure the pool is reported
+// again, so that the next look sees what really happened.
+func (s *Store) change(ctx context.Context, p *pool, command func(lvm.VG) error, effect func()) error {
+	if p.stale {
+		if err := s.reload(ctx, p); err != nil {
+			return err
+		}
+	}
+	if err := command(p.vg); err != nil {
+		if lookErr := s.reload(ctx, p); lookErr != nil {
+			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", vgName(p.id))
+		}
+		return domainError(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	effect()
+	return nil
+}
+
+// domainErrors is the one table from LVM's errors to those of the domain.
+var domainErrors = []struct{ lvm, domain error }{
+	{lvm.ErrNotFound, ErrNotFound},
+	{lvm.ErrNoSpace, ErrNoSpace},
+	{lvm.ErrExists, ErrConflict},
+	{lvm.ErrInUse, ErrInUse},
+	{lvm.ErrNoVG, ErrAway},
+	{lvm.ErrMissingDevice, ErrAway},
+	{lvm.ErrNotInstalled, ErrUnavailable},
+	{lvm.ErrNotSupported, ErrUnavailable},
+	{lvm.ErrReport, ErrUnavailable},
+	{lvm.ErrTransaction, ErrPrecondition},
+	{lvm.ErrStaleThinID, ErrPrecondition},
+	{lvm.ErrNeedsRepair, ErrPrecondition},
+	{lvm.ErrDuplicate, ErrPrecondition},
+	{lvm.ErrNotBlank, ErrPrecondition},
+	{lvm.ErrInactive, ErrUnavailable},
+}
+
+// domainError gives an error of LVM its meaning here and keeps its text.
+func domainError(err error) error {
+	for _, row := range domainErrors {
+		if errors.Is(err, row.lvm) {
+			return fmt.Errorf("%w: %w", row.domain, err)
+		}
+	}
+	return err
+}
+
+// doubles are LV names that stand in more than one pool: an earlier attempt of
+// a create was on a drive that was away. s.mu is held.
+func (s *Store) doubles() []string {
+	count := map[string]int{}
+	for _, p := range s.pools {
+		for lv := range p.entries {
+			count[lv]++
+		}
+	}
+	var twice []string
+	for lv, n := range count {
+		if n > 1 {
+			twice = append(twice, strings.TrimPrefix(lv, volumePrefix))
+		}
+	}
+	slices.Sort(twice)
+	return twice
+}
