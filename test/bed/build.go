@@ -52,6 +52,15 @@ func Build(ctx context.Context, log func(format string, args ...any)) error {
 	return img.build(ctx)
 }
 
+// Clean removes the images of all recipes. Nodes that run go on, but cannot boot again.
+func Clean() error {
+	c, err := openCache(nil)
+	if err != nil {
+		return err
+	}
+	return c.clean()
+}
+
 // newImage describes the image for a shape without building anything.
 func newImage(sh shape, log func(string, ...any)) (*image, error) {
 	c, err := openCache(log)

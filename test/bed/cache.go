@@ -91,6 +91,20 @@ func (c *cache) sweep(s stage) error {
 	return err
 }
 
+// clean removes every stage, and what interrupted builds left. The directory may be one of the user's: what the bed did
+// not put there stays.
+func (c *cache) clean() error {
+	var errs []error
+	for _, pattern := range []string{"tools-*", "root-*", "boot-*", "ready-*", ".tmp-*"} {
+		found, err := filepath.Glob(filepath.Join(c.dir, pattern))
+		errs = append(errs, err)
+		for _, dir := range found {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)

@@ -1,6 +1,8 @@
 package bed
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -139,6 +141,25 @@ func (m *machine) put(ctx context.Context, body io.Reader, file wire.File) error
 		return errors.Join(err, sendErr)
 	}
 	return sendErr
+}
+
+// PutDir copies a directory of the host into the guest, as guestPath.
+func (n *Node) PutDir(ctx context.Context, localPath, guestPath string) error {
+	return n.with(fmt.Sprintf("put %s as %s:%s", localPath, n.name, guestPath), func(m *machine) error {
+		packed, pack := io.Pipe()
+		go func() {
+			files := tar.NewWriter(pack)
+			pack.CloseWithError(errors.Join(files.AddFS(os.DirFS(localPath)), files.Close()))
+		}()
+		defer packed.Close()
+		var said bytes.Buffer
+		const unpack = `mkdir -p "$1" && tar -x --no-same-owner -C "$1"`
+		code, err := m.run(ctx, Cmd{Args: []string{"sh", "-c", unpack, "sh", guestPath}, Stdin: packed, Stdout: &said, Stderr: &said})
+		if err == nil && code != 0 {
+			err = fmt.Errorf("tar: exit %d: %s", code, said.Bytes())
+		}
+		return err
+	})
 }
 
 // Get copies a regular file of the guest to the host, with its permissions.

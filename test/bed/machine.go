@@ -153,7 +153,10 @@ func (m *machine) restore(ctx context.Context, file string) error {
 	if err := wait(ctx); err != nil {
 		return fmt.Errorf("restore the state: %w", err)
 	}
-	return m.migrationResult(ctx)
+	if err := m.migrationResult(ctx); err != nil {
+		return fmt.Errorf("restore the state: %w", err)
+	}
+	return m.qmp.do(ctx, "cont", nil) // it was stopped when it was saved
 }
 
 // migrationSettings makes QEMU write each page of memory to its own place in the file, and tell when it is done.

@@ -277,7 +277,7 @@ func (n *Node) Close() error {
 // guardian is a process that removes a node's directory when this process is killed. (The kernel kills QEMU then.)
 type guardian struct {
 	cmd  *exec.Cmd
-	pipe io.Closer
+	pipe io.WriteCloser
 }
 
 // guard starts a guardian. It is in a session of its own, so that what ends this process's group spares it.
@@ -294,7 +294,8 @@ func guard(dir string) (*guardian, error) {
 	return &guardian{cmd, pipe}, nil
 }
 
-// dismiss ends the guardian. It finds nothing left to remove.
+// dismiss ends the guardian without its work being needed.
 func (g *guardian) dismiss() error {
-	return errors.Join(g.pipe.Close(), g.cmd.Wait())
+	_, err := io.WriteString(g.pipe, "done\n")
+	return errors.Join(err, g.pipe.Close(), g.cmd.Wait())
 }
