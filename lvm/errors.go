@@ -3,6 +3,7 @@ package lvm
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/lvme/lvme/internal/run"
@@ -82,4 +83,57 @@ func newError(verb string, args []string, res run.Result) *Error {
 	return &Error{Args: append([]string{verb}, args...), Code: res.Code, Stderr: stderr, kind: classify(res.Code, stderr)}
 }
 
-func classify(code int, stderr string) error { return nil }
+// errNoChange: what was asked for is so already. It does not leave the package.
+var errNoChange = errors.New("nothing to change")
+
+// kinds are tried from first to last. Those that mean that LVM could not see
+// everything come before those that say what it did not see: "not found" with
+// a drive missing is not proof of anything. Each message was said by real LVM:
+// see testdata.
+var kinds = []struct {
+	kind error
+	says *regexp.Regexp
+}{
+	{ErrMissingDevice, says(`Device not found for |No device found for |Couldn't find device with uuid|while PVs are missing|Physical Volume "[^"]*" not found in Volume Group`)},
+	{ErrDuplicate, says(`Multiple VGs found with the same name|with duplicate PV devices`)},
+	{ErrTransaction, says(`unexpected transaction id|transaction_id is \d+, while expected`)},
+	{ErrStaleThinID, says(`already contain thin device with device_id`)},
+	{ErrNeedsRepair, says(`Manual repair required|needs_check flag|needs check`)},
+	{ErrNotSupported, says(`Required device-mapper target\(s\) not detected|Failure to communicate with kernel device-mapper driver|without using device-mapper kernel driver`)},
+	{ErrNoVG, says(`Volume group "[^"]*" not found`)},
+	{ErrNotFound, says(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Snapshot origin LV \S+ not found|Pool \S+ not found in Volume group`)},
+	{errNoChange, says(`No size change|not larger than existing size|New VG name must differ from the old VG name`)},
+	{ErrExists, says(`already exists`)},
+	{ErrMetadataFull, says(`[Mm]etadata .*too large`)},
+	{ErrNoSpace, says(`[Ii]nsufficient free space|Insufficient suitable allocatable extents|reached threshold`)},
+	{ErrInUse, says(`contains a filesystem in use|Logical volume \S+ in use\.|Do you really want to remove|will remove \d+ dependent volume|exclusively\.|is used by VG`)},
+	{ErrNotBlank, says(`signature detected on|existing signature|device has a signature|device is partitioned|is already in volume group`)},
+	{ErrInvalid, says(`is invalid\.|too small|must not exceed|length \d+ is not supported|must differ`)},
+}
+
+func says(expr string) *regexp.Regexp { return regexp.MustCompile(expr) }
+
+// badUsage is LVM's exit code for arguments that it does not take.
+const badUsage = 3
+
+func classify(code int, stderr string) error {
+	for _, k := range kinds {
+		if k.says.MatchString(stderr) {
+			return k.kind
+		}
+	}
+	if code == badUsage {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// onlySays says whether every line of stderr matches.
+func onlySays(stderr string, expr *regexp.Regexp) bool {
+	for line := range strings.Lines(stderr) {
+		if line = strings.TrimSpace(line); line != "" && !expr.MatchString(line) {
+			return false
+		}
+	}
+	return true
+}

@@ -60,7 +60,8 @@ type VG struct {
 	// UUID is LVM's own identifier. The caller has verified, by a report of
 	// exactly these devices, that it belongs to the VG called Name.
 	UUID string
-	// Devices are the paths of all its PVs.
+	// Devices are the paths of all its PVs. A change is refused with
+	// ErrMissingDevice while one of them is not there.
 	Devices []string
 }
 
@@ -70,41 +71,65 @@ type VG struct {
 //     the agent keeps backups of its own.
 //   - no lvmpolld, no monitoring: both start daemons that outlive the command.
 //   - no hints: the devices are named on each command line.
-//   - no event activation, no log to stdout or syslog, no progress: what is on
-//     stdout is the report and nothing else.
+//   - no event activation, nothing in the log and nothing of the log on stdout:
+//     what is on stdout is the report.
+//   - pools fail when full: lvconvert has no option that says so.
 //   - dates as seconds, yes and no as 1 and 0, hidden LVs by their plain name.
 const settings = `backup{backup=0 archive=0} ` +
 	`global{use_lvmpolld=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
-	`activation{monitoring=0} ` +
+	`activation{monitoring=0 error_when_full=1} ` +
 	`devices{hints="none"} ` +
 	`log{verbose=0 silent=0 report_command_log=0 syslog=0} ` +
 	`report{time_format="%s" binary_values_as_numeric=1 mark_hidden_devices=0}`
 
-// command runs one LVM command against the given devices.
+// command runs one LVM command against the given devices; without any it is
+// one that looks at none.
 func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb string, args ...string) ([]byte, error) {
 	full := []string{verb}
 	if len(devices) > 0 {
-		full = append(full, "--devices", strings.Join(devices, ","))
+		full = append(full, "--devices", strings.Join(devices, ","), "--config", settings)
 	}
-	full = append(full, "--config", settings)
 	full = append(full, args...)
 	res, err := l.runner.Run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes})
-	if err == nil && res.Code != 0 {
-		err = newError(verb, args, res)
-	} else if errors.Is(err, run.ErrNotInstalled) {
+	switch {
+	case errors.Is(err, run.ErrNotInstalled):
 		err = fmt.Errorf("%w: %w", ErrNotInstalled, err)
+	case err == nil && res.Code != 0:
+		err = newError(verb, args, res)
 	}
 	l.observe(verb, res.Took, err, changes)
 	return res.Stdout, err
 }
 
 // change runs one command that changes vg.
+//
+// All of its drives must be there. LVM would write some changes, such as tags,
+// to the drives that are left and take the others for lost from then on, even
+// when they come back.
 func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) error {
-	if len(vg.Devices) == 0 {
-		return fmt.Errorf("%s in %s: %w: no devices named", verb, vg.Name, ErrInvalid)
+	if err := checkDevices(vg.Devices); err != nil {
+		return err
+	}
+	for _, device := range vg.Devices {
+		if err := l.kernel.Present(device); err != nil {
+			return fmt.Errorf("%w: %w", ErrMissingDevice, err)
+		}
 	}
 	_, err := l.command(ctx, true, vg.Devices, verb, args...)
 	return err
+}
+
+// checkDevices refuses what would not be the path of one device.
+func checkDevices(devices []string) error {
+	if len(devices) == 0 {
+		return fmt.Errorf("%w: no devices named", ErrInvalid)
+	}
+	for _, d := range devices {
+		if !strings.HasPrefix(d, "/") || strings.ContainsAny(d, ", \t\n") {
+			return fmt.Errorf("%w: %q is not the path of a device", ErrInvalid, d)
+		}
+	}
+	return nil
 }
 
 // RoundUp is the size that LVM makes of size: the next multiple of unit, which

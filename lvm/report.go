@@ -1,9 +1,6 @@
 package lvm
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // Report is what LVM finds on a set of devices.
 type Report struct {
@@ -18,9 +15,9 @@ type VGReport struct {
 	Tags       []string
 	// Size and Free are of the extents; ExtentSize is their unit.
 	Size, Free, ExtentSize int64
-	// MetadataSize is the smallest metadata area of its PVs and MetadataFree
-	// what is unused of it. Half of it is usable: LVM keeps the old text
-	// while it writes the new one.
+	// MetadataSize is the smallest metadata area of its PVs. MetadataFree is
+	// by how much the VG's description may still grow: it can fill half of the
+	// area, since LVM keeps the old text while it writes the new one.
 	MetadataSize, MetadataFree int64
 	// Seqno grows with each change of the VG.
 	Seqno int64
@@ -70,7 +67,8 @@ type LV struct {
 	// Origin is empty when the origin is gone.
 	Pool, Origin string
 	Active       bool
-	ReadOnly     bool
+	// ReadOnly is what LVM's metadata say.
+	ReadOnly bool
 	// Hidden marks LVM's own parts of other LVs, such as pool_tmeta.
 	Hidden bool
 	// DataPercent and MetadataPercent are how much is used, or Unknown.
@@ -89,10 +87,11 @@ type LV struct {
 	SkipActivation bool
 	Created        time.Time
 	// Stripes is 1 and StripeSize 0 for what is not striped; a raid1 has as
-	// many Stripes as legs.
+	// many Stripes as legs, a thin 0. A pool has those of its data.
 	Stripes    int
 	StripeSize int64
-	// SyncPercent is how far a raid's legs agree, or Unknown.
+	// SyncPercent is how far a raid's legs agree, or Unknown. A pool has the
+	// lesser of its data's and its metadata's.
 	SyncPercent float64
 }
 
@@ -125,16 +124,4 @@ func (r VGReport) VG() VG {
 		}
 	}
 	return vg
-}
-
-// Scan reports what is on the given devices; a device without a PV label is
-// left out. One command.
-func (l *LVM) Scan(ctx context.Context, devices []string) (Report, error) {
-	return Report{}, errTODO
-}
-
-// Report reports vg. It fails with ErrNoVG when its devices hold no VG of its
-// name and UUID. One command.
-func (l *LVM) Report(ctx context.Context, vg VG) (VGReport, error) {
-	return VGReport{}, errTODO
 }

@@ -3,6 +3,8 @@ package lvm
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strconv"
 )
 
 // Version is LVM's own version.
@@ -22,5 +24,21 @@ func (v Version) Less(o Version) bool {
 	return v.Patch < o.Patch
 }
 
+var versionLine = regexp.MustCompile(`(?m)^\s*LVM version:\s+(\d{1,4})\.(\d{1,4})\.(\d{1,4})`)
+
 // Version asks the host's LVM for its version. ErrNotInstalled says that there is none.
-func (l *LVM) Version(ctx context.Context) (Version, error) { return Version{}, errTODO }
+func (l *LVM) Version(ctx context.Context) (Version, error) {
+	out, err := l.command(ctx, false, nil, "version")
+	if err != nil {
+		return Version{}, fmt.Errorf("version of LVM: %w", err)
+	}
+	m := versionLine.FindSubmatch(out)
+	if m == nil {
+		return Version{}, fmt.Errorf("version of LVM: %w: %.100q", ErrReport, out)
+	}
+	var n [3]int
+	for i := range n {
+		n[i], _ = strconv.Atoi(string(m[i+1])) // digits only, by the expression
+	}
+	return Version{n[0], n[1], n[2]}, nil
+}
