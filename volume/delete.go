@@ -199,4 +199,3 @@ func Adopt(ctx context.Context, o Options) (string, error) {
 	_, err = held.Replace(o.Machine, rec)
 	return s.key, err
 }
-

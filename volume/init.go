@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,7 +112,7 @@ func (s *Store) nextNumber(class string) int {
 // layOut reckons the parts of a VG on these drives.
 func layOut(class drive.Class, number int, drives []drive.Drive) Group {
 	g := Group{Class: class.Name, Number: number, Layout: class.Layout, Drives: drives}
-	smallest := slices.MinFunc(drives, func(a, b drive.Drive) int { return int((a.Bytes - b.Bytes) >> 20) }).Bytes
+	smallest := smallestOf(drives)
 	per := (smallest - pvMetadata(smallest) - 2<<20) / extentBytes * extentBytes
 	g.Bytes = per * int64(len(drives))
 	g.ReserveBytes, g.ThickBytes = percent(g.Bytes, class.Reserve), percent(g.Bytes, class.Thick.Share)
@@ -124,6 +125,10 @@ func layOut(class drive.Class, number int, drives []drive.Drive) Group {
 	unit := extentBytes * int64(stripesOf(class.Layout, len(drives)))
 	g.ThinBytes = g.ThinBytes / unit * unit
 	return g
+}
+
+func smallestOf(drives []drive.Drive) int64 {
+	return slices.MinFunc(drives, func(a, b drive.Drive) int { return cmp.Compare(a.Bytes, b.Bytes) }).Bytes
 }
 
 func stripesOf(layout drive.Layout, drives int) int {
@@ -196,7 +201,7 @@ func (s *Store) makeVG(ctx context.Context, g Group) error {
 		chunk: class.Thin.ChunkSize,
 	}
 	spec := lvm.VGSpec{
-		Name: vgName(hostrecord.NewKey()), Devices: devices(g.Drives), MetadataSize: pvMetadata(g.Drives[0].Bytes),
+		Name: vgName(hostrecord.NewKey()), Devices: devices(g.Drives), MetadataSize: pvMetadata(smallestOf(g.Drives)),
 		ExtentSize: extentBytes, Tags: tags.tags(),
 	}
 	if err := s.LVM.CreateVG(ctx, spec); err != nil {

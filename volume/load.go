@@ -59,10 +59,14 @@ func (v sight) keys() []string {
 // begin is the start: which store, which drives, what is on them.
 func (s *Store) begin(ctx context.Context) error {
 	return s.withHost(ctx, func(held *hostrecord.Held) error {
-		if err := s.identify(ctx, held); err != nil {
+		seen, err := s.look(ctx)
+		if err != nil {
 			return err
 		}
-		return s.refresh(ctx, held)
+		if err := s.identify(ctx, held, seen); err != nil {
+			return err
+		}
+		return s.absorb(ctx, held, seen)
 	})
 }
 
@@ -83,11 +87,7 @@ func (s *Store) withHost(ctx context.Context, work func(held *hostrecord.Held) e
 
 // identify finds the store key by the rules of hostrecord.Decide. Without the
 // lock it makes none.
-func (s *Store) identify(ctx context.Context, held *hostrecord.Held) error {
-	seen, err := s.look(ctx)
-	if err != nil {
-		return err
-	}
+func (s *Store) identify(ctx context.Context, held *hostrecord.Held, seen sight) error {
 	rec, err := s.loadRecord()
 	if err != nil {
 		return err
@@ -96,27 +96,22 @@ func (s *Store) identify(ctx context.Context, held *hostrecord.Held) error {
 	if err != nil {
 		return fmt.Errorf("which store is this node: %w: %w", ErrAdopt, err)
 	}
-	s.foreign = decision.Foreign
-	switch decision.Action {
-	case hostrecord.Serve:
-		s.key = decision.Key
-	case hostrecord.Adopt:
-		if held == nil {
-			s.key = decision.Key
-			return nil
-		}
-		return fmt.Errorf("%w: store %s; 'lvme adopt' makes this host its node", ErrAdopt, decision.Key)
-	case hostrecord.MakeKey:
-		if held == nil {
-			return nil
-		}
-		made, err := held.Replace(s.Machine, hostrecord.Record{StoreKey: hostrecord.NewKey()})
-		if err != nil {
-			return fmt.Errorf("record the new store key: %w", err)
-		}
-		s.key = made.StoreKey
-		klog.FromContext(ctx).Info("made a store key", "store", s.key)
+	if len(decision.Foreign) > 0 {
+		klog.FromContext(ctx).Info("drives of other stores are left alone", "stores", decision.Foreign)
 	}
+	s.key = decision.Key
+	if held == nil || decision.Action == hostrecord.Serve {
+		return nil
+	}
+	if decision.Action == hostrecord.Adopt {
+		return fmt.Errorf("%w: store %s; 'lvme adopt' makes this host its node", ErrAdopt, decision.Key)
+	}
+	made, err := held.Replace(s.Machine, hostrecord.Record{StoreKey: hostrecord.NewKey()})
+	if err != nil {
+		return fmt.Errorf("record the new store key: %w", err)
+	}
+	s.key = made.StoreKey
+	klog.FromContext(ctx).Info("made a store key", "store", s.key)
 	return nil
 }
 
@@ -141,12 +136,15 @@ func (s *Store) Refresh(ctx context.Context) error {
 
 // refresh is Refresh under the host's lock.
 func (s *Store) refresh(ctx context.Context, held *hostrecord.Held) error {
-	s.refreshing.Lock()
-	defer s.refreshing.Unlock()
 	seen, err := s.look(ctx)
 	if err != nil {
 		return err
 	}
+	return s.absorb(ctx, held, seen)
+}
+
+// absorb brings the store in line with what was seen.
+func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) error {
 	rec, err := s.loadRecord()
 	if err != nil {
 		return err
@@ -325,78 +323,6 @@ func (s *Store) Verdicts() []drive.Verdict {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Clone(s.verdicts)
-}
-
-// reload reports the pool again; its writer lock is held. After a failure
-// nothing that is known of it may be believed.
-func (s *Store) reload(ctx context.Context, p *pool) error {
-	s.mu.RLock()
-	vg, drives := p.vg, map[string]drive.Drive{}
-	for _, d := range p.drives {
-		drives[d.Path] = drive.Drive{ID: d.ID, Path: d.Path, Model: d.Model, Serial: d.Serial, Bytes: d.Bytes}
-	}
-	s.mu.RUnlock()
-	report, err := s.LVM.Report(ctx, vg)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		err = p.load(report, drives)
-	}
-	if err != nil {
-		p.stale = true
-		return fmt.Errorf("look at VG %s: %w", vg.Name, domainError(err))
-	}
-	return nil
-}
-
-// change runs one changing command on the pool, whose writer lock is held, and
-// applies its effect to what is known. After a failure the pool is reported
-// again, so that the next look sees what really happened.
-func (s *Store) change(ctx context.Context, p *pool, command func(lvm.VG) error, effect func()) error {
-	if p.stale {
-		if err := s.reload(ctx, p); err != nil {
-			return err
-		}
-	}
-	if err := command(p.vg); err != nil {
-		if lookErr := s.reload(ctx, p); lookErr != nil {
-			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", vgName(p.id))
-		}
-		return domainError(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	effect()
-	return nil
-}
-
-// domainErrors is the one table from LVM's errors to those of the domain.
-var domainErrors = []struct{ lvm, domain error }{
-	{lvm.ErrNotFound, ErrNotFound},
-	{lvm.ErrNoSpace, ErrNoSpace},
-	{lvm.ErrExists, ErrConflict},
-	{lvm.ErrInUse, ErrInUse},
-	{lvm.ErrNoVG, ErrAway},
-	{lvm.ErrMissingDevice, ErrAway},
-	{lvm.ErrNotInstalled, ErrUnavailable},
-	{lvm.ErrNotSupported, ErrUnavailable},
-	{lvm.ErrReport, ErrUnavailable},
-	{lvm.ErrTransaction, ErrPrecondition},
-	{lvm.ErrStaleThinID, ErrPrecondition},
-	{lvm.ErrNeedsRepair, ErrPrecondition},
-	{lvm.ErrDuplicate, ErrPrecondition},
-	{lvm.ErrNotBlank, ErrPrecondition},
-	{lvm.ErrInactive, ErrUnavailable},
-}
-
-// domainError gives an error of LVM its meaning here and keeps its text.
-func domainError(err error) error {
-	for _, row := range domainErrors {
-		if errors.Is(err, row.lvm) {
-			return fmt.Errorf("%w: %w", row.domain, err)
-		}
-	}
-	return err
 }
 
 // doubles are LV names that stand in more than one pool: an earlier attempt of

@@ -66,8 +66,9 @@ type pool struct {
 
 	// pendingThin and pendingThick are promised to creates that are running.
 	pendingThin, pendingThick int64
-	// wiperRuns says that something of wiping is being worked on.
-	wiperRuns bool
+	// wiperRuns says that something of wiping is being worked on, healing that
+	// the pool will be looked at again soon.
+	wiperRuns, healing bool
 }
 
 func newPool(id string) *pool {

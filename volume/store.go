@@ -58,17 +58,15 @@ type Store struct {
 	key string
 
 	flights flights
-	// refreshing is held while the drives of the node are looked at.
-	refreshing sync.Mutex
 
 	mu       sync.RWMutex
 	pools    map[string]*pool // by short id
-	foreign  []string         // store keys on drives of other stores
 	verdicts []drive.Verdict
 
-	wiper sync.WaitGroup
-	stop  context.CancelFunc
-	life  context.Context
+	// background counts what runs beside the calls, until life ends.
+	background sync.WaitGroup
+	life       context.Context //nolint:containedctx // the store's own life, not a call's
+	stop       context.CancelFunc
 }
 
 // ErrAdopt: this host has no record of a store and its drives carry one.
@@ -87,6 +85,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.stop()
 		return nil, err
 	}
+	if o.Background {
+		s.background.Go(s.lookNowAndThen)
+	}
 	return s, nil
 }
 
@@ -95,7 +96,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func (s *Store) Close() {
 	s.flights.close()
 	s.stop()
-	s.wiper.Wait()
+	s.background.Wait()
 }
 
 // Key is the store key: the first part of every id, and the topology value.

@@ -61,11 +61,7 @@ func (s *Store) startWiper(p *pool) {
 		return
 	}
 	p.wiperRuns = true
-	s.wiper.Add(1)
-	go func() {
-		defer s.wiper.Done()
-		s.wipeAll(s.life, p)
-	}()
+	s.background.Go(func() { s.wipeAll(s.life, p) })
 }
 
 // wipeAll works until nothing of the pool is left to wipe.
