@@ -62,6 +62,6 @@ func human(n int64) string {
 	if i == 0 {
 		return strconv.FormatInt(n, 10) + " " + units[0]
 	}
-	tenths := n/unit*10 + n%unit*10/unit
+	tenths := n/unit*10 + n%unit/(unit/1024)*10/1024
 	return strconv.FormatInt(tenths/10, 10) + "." + strconv.FormatInt(tenths%10, 10) + " " + units[i]
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -88,9 +87,6 @@ func parse(data []byte) (file, error) {
 }
 
 func corrupt(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) || err.Error() == "unexpected end of JSON input" {
-		err = errors.New("it ends in the middle")
-	}
 	return fmt.Errorf("%w: %w: put a copy back, or move it away and use `lvme adopt`", ErrCorrupt, err)
 }
 
