@@ -101,14 +101,14 @@ var kinds = []struct {
 	{ErrNeedsRepair, says(`Manual repair required|needs_check flag|needs check`)},
 	{ErrNotSupported, says(`Required device-mapper target\(s\) not detected|Failure to communicate with kernel device-mapper driver|without using device-mapper kernel driver`)},
 	{ErrNoVG, says(`Volume group "[^"]*" not found`)},
-	{ErrNotFound, says(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Snapshot origin LV \S+ not found|Pool \S+ not found in Volume group`)},
-	{errNoChange, says(`No size change|not larger than existing size|New VG name must differ from the old VG name`)},
+	{ErrNotFound, says(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Snapshot origin LV \S+ not found|Pool \S+ not found in Volume group|Logical volume \S+ not found in volume group`)},
+	{errNoChange, says(`No size change|matches existing size|not larger than existing size|Error when full is already set|New VG name must differ from the old VG name`)},
 	{ErrExists, says(`already exists`)},
-	{ErrMetadataFull, says(`[Mm]etadata .*too large`)},
-	{ErrNoSpace, says(`[Ii]nsufficient free space|Insufficient suitable allocatable extents|reached threshold`)},
+	{ErrMetadataFull, says(`exceeds maximum metadata size|too large for circular buffer`)},
+	{ErrNoSpace, says(`[Ii]nsufficient free space|Insufficient suitable allocatable extents|reached threshold|above threshold, new volumes are not allowed`)},
 	{ErrInUse, says(`contains a filesystem in use|Logical volume \S+ in use\.|Do you really want to remove|will remove \d+ dependent volume|exclusively\.|is used by VG`)},
 	{ErrNotBlank, says(`signature detected on|existing signature|device has a signature|device is partitioned|is already in volume group`)},
-	{ErrInvalid, says(`is invalid\.|too small|must not exceed|length \d+ is not supported|must differ`)},
+	{ErrInvalid, says(`is invalid\.|too small|must not exceed|length \d+ is not supported|must differ|Volume too large`)},
 }
 
 func says(expr string) *regexp.Regexp { return regexp.MustCompile(expr) }
@@ -126,6 +126,12 @@ func classify(code int, stderr string) error {
 		return ErrInvalid
 	}
 	return nil
+}
+
+// inItsOwnWords says whether err is LVM's and none of the kinds.
+func inItsOwnWords(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.kind == nil
 }
 
 // onlySays says whether every line of stderr matches.

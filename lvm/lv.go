@@ -38,6 +38,9 @@ func (l *LVM) extend(ctx context.Context, vg VG, lv, what string, size int64) er
 // a pool that still has thins: nothing is deleted beyond what is named. The
 // snapshots of an LV live on. ErrNotFound is for the caller to take as done.
 // One command.
+//
+// With ErrTransaction and ErrNeedsRepair the LV is gone from the VG all the
+// same, while the pool keeps its blocks until somebody has mended it.
 func (l *LVM) Remove(ctx context.Context, vg VG, lv string) error {
 	path, err := vg.path(lv)
 	if err != nil {
@@ -80,14 +83,15 @@ func (l *LVM) ChangeTags(ctx context.Context, vg VG, lv string, add, del []strin
 
 // Activate makes an LV's or a pool's device appear, whatever its activation
 // flags say. It believes the device and not the exit code: nil means that the
-// kernel has a live device with a node under /dev/mapper. One command.
+// kernel has a live device with a node under /dev/mapper, and that LVM did not
+// name a reason, such as a missing drive, to distrust it. One command.
 func (l *LVM) Activate(ctx context.Context, vg VG, lv string) error {
 	path, err := vg.path(lv)
 	if err != nil {
 		return fmt.Errorf("activate: %w", err)
 	}
 	said := l.change(ctx, vg, "lvchange", "-ay", "-K", path)
-	if errors.Is(said, ErrNotFound) || errors.Is(said, ErrNoVG) {
+	if said != nil && !inItsOwnWords(said) {
 		return fmt.Errorf("activate %s: %w", path, said)
 	}
 	seen := l.usable(context.WithoutCancel(ctx), vg, lv)

@@ -134,13 +134,15 @@ func (l *LVM) ensureLeg(ctx context.Context, vg VG, seen VGReport, spec ThickSpe
 	return nil
 }
 
-// SetErrorWhenFull has an existing pool fail writes when it is full.
+// SetErrorWhenFull has an existing pool fail writes when it is full. One
+// command.
 func (l *LVM) SetErrorWhenFull(ctx context.Context, vg VG, pool string) error {
 	path, err := vg.path(pool)
 	if err != nil {
 		return fmt.Errorf("set pool to fail when full: %w", err)
 	}
-	if err := l.change(ctx, vg, "lvchange", "--errorwhenfull", "y", path); err != nil {
+	err = l.change(ctx, vg, "lvchange", "--errorwhenfull", "y", path)
+	if err != nil && !errors.Is(err, errNoChange) {
 		return fmt.Errorf("set pool %s to fail when full: %w", path, err)
 	}
 	return nil

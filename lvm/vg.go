@@ -74,15 +74,20 @@ func (l *LVM) RemoveVG(ctx context.Context, vg VG) error {
 	if err != nil && !errors.Is(err, ErrNoVG) {
 		return fmt.Errorf("remove VG %s: %w", vg.Name, err)
 	}
-	err = l.change(ctx, vg, "pvremove", vg.Devices...)
-	var e *Error
-	if errors.As(err, &e) && onlySays(e.Stderr, noLabel) {
-		err = nil
-	}
-	if err != nil {
+	if err := l.removeLabels(ctx, vg); err != nil {
 		return fmt.Errorf("remove VG %s: labels of its drives: %w", vg.Name, err)
 	}
 	return nil
+}
+
+// removeLabels makes the drives no PVs; LVM refuses those that are in a VG.
+func (l *LVM) removeLabels(ctx context.Context, vg VG) error {
+	err := l.change(ctx, vg, "pvremove", vg.Devices...)
+	var e *Error
+	if errors.As(err, &e) && onlySays(e.Stderr, noLabel) {
+		return nil
+	}
+	return err
 }
 
 var noLabel = regexp.MustCompile(`^No PV found on device |^WARNING: `)
