@@ -59,6 +59,9 @@ func ParseMkfsOptions(field, fsType, text string) ([]string, error) {
 		return nil, volume.Invalid(field, fmt.Sprintf("%d bytes", len(text)), fmt.Sprintf("at most %d bytes", maxMkfsOptions))
 	}
 	args := strings.Fields(text)
+	if len(args) == 0 {
+		return nil, nil
+	}
 	options := mkfsOptions[fsType]
 	seen := map[string]bool{}
 	for i := 0; i < len(args); i += 2 {
