@@ -1,0 +1,216 @@
+package hostns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lvme/lvme/internal/run"
+)
+
+// child is the argument that makes the test binary the program under test.
+const child = "hostns-child"
+
+func TestMain(m *testing.M) {
+	if slices.Contains(os.Args, child) {
+		if err := report(); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// report enters the host's namespaces and prints what it sees there.
+func report() error {
+	root, err := Enter(os.Environ())
+	if err != nil {
+		return err
+	}
+	away, err := differing()
+	if err != nil {
+		return err
+	}
+	fmt.Println("away:", away)
+	name, err := os.Hostname()
+	fmt.Println("host:", name, err)
+	_, err = os.Stat("/image-only")
+	fmt.Println("image file in the root:", !errors.Is(err, os.ErrNotExist))
+	if root == nil {
+		fmt.Println("image root: none")
+	} else {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/image-only", root.Fd()))
+		fmt.Println("image root:", strings.TrimSpace(string(text)), err)
+	}
+	_, marked := marked(os.Environ())
+	fmt.Println("marker left:", marked)
+	// A program that the agent starts has its standard streams and nothing else;
+	// the last one is ls's own.
+	res, err := run.Host{}.Run(context.Background(), run.Cmd{Name: "ls", Args: []string{"/proc/self/fd"}})
+	fmt.Println("descriptors:", strings.Fields(string(res.Stdout)), err)
+	return nil
+}
+
+// container starts the test binary with namespaces and a root of its own, as a
+// container's runtime does, with a descriptor left open.
+const container = `
+set -e
+mount -t tmpfs image "$1"
+mkdir "$1/proc"
+mount -t proc proc "$1/proc"
+cp "$2" "$1/agent"
+echo certificate > "$1/image-only"
+hostname container
+exec 9</etc/hostname
+exec chroot "$1" /agent ` + child
+
+// needsProcess1 skips where process 1 is not ours to look at, as in most
+// containers; in the bed it must be.
+func needsProcess1(t *testing.T) {
+	t.Helper()
+	if _, err := differing(); err != nil && os.Getenv("LVME_BED") != "1" {
+		t.Skipf("%v: run it in the bed", err)
+	}
+}
+
+func start(t *testing.T, c run.Cmd) map[string]string {
+	t.Helper()
+	res, err := run.Host{}.Run(t.Context(), c)
+	if err != nil || res.Code != 0 {
+		t.Fatalf("%v: %v, exit %d\n%s%s", c.Name, err, res.Code, res.Stdout, res.Stderr)
+	}
+	seen := map[string]string{}
+	for line := range strings.Lines(string(res.Stdout)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		seen[key] = value
+	}
+	return seen
+}
+
+func TestEnter(t *testing.T) {
+	needsProcess1(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-m", "-i", "-u", "sh", "-c", container, "sh", t.TempDir(), self}
+	for _, tc := range []struct {
+		name string
+		cmd  run.Cmd
+		root string
+	}{
+		{"in a container", run.Cmd{Name: "unshare", Args: args}, "certificate <nil>"},
+		{"in a container with a cgroup namespace", run.Cmd{Name: "unshare", Args: append([]string{"-C"}, args...)}, "certificate <nil>"},
+		{"other ipc only", run.Cmd{Name: "unshare", Args: []string{"-i", self, child}}, "none"},
+		{"on the host", run.Cmd{Name: self, Args: []string{child}}, "none"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			seen := start(t, tc.cmd)
+			for key, want := range map[string]string{
+				"away": "[]", "host": host + " <nil>", "image file in the root": "false", "image root": tc.root,
+				"marker left": "false", "descriptors": "[0 1 2 3] <nil>",
+			} {
+				if seen[key] != want {
+					t.Errorf("%s: %q, want %q", key, seen[key], want)
+				}
+			}
+		})
+	}
+}
+
+func TestEnterNeverLoops(t *testing.T) {
+	needsProcess1(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The marker says that it was started again, yet the namespace differs.
+	c := run.Cmd{Name: "unshare", Args: []string{"-u", "env", marker + "-1", self, child}}
+	res, err := run.Host{}.Run(t.Context(), c)
+	if err != nil || res.Code != 1 || !strings.Contains(string(res.Stdout), "[uts] differ") {
+		t.Fatalf("%v, exit %d, %s", err, res.Code, res.Stdout)
+	}
+}
+
+func TestMarked(t *testing.T) {
+	for _, tc := range []struct {
+		env  []string
+		fd   int
+		want bool
+	}{
+		{[]string{"PATH=/bin"}, 0, false},
+		{[]string{"PATH=/bin", marker + "7"}, 7, true},
+		{[]string{marker + "-1"}, -1, true},
+		{[]string{marker + "x"}, 0, false},
+		{[]string{"X" + marker + "7"}, 0, false},
+	} {
+		if fd, ok := marked(tc.env); fd != tc.fd || ok != tc.want {
+			t.Errorf("marked(%q) = %d, %t", tc.env, fd, ok)
+		}
+	}
+}
+
+// cgroup2 is where version 2 of cgroups is mounted on this machine.
+func cgroup2(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
+			return f[1]
+		}
+	}
+	t.Skip("no cgroup version 2 is mounted here")
+	return ""
+}
+
+func TestCommandCgroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root; run it in the bed")
+	}
+	mount := cgroup2(t)
+	f, err := openCgroup(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	t.Cleanup(func() {
+		os.Remove(filepath.Join(mount, "lvme/commands"))
+		os.Remove(filepath.Join(mount, "lvme"))
+	})
+	again, err := openCgroup(mount)
+	if err != nil {
+		t.Fatalf("a second time: %v", err)
+	}
+	again.Close()
+	cat := run.Cmd{Name: "cat", Args: []string{"/proc/self/cgroup"}}
+	for _, changes := range []bool{true, false} {
+		cat.Changes = changes
+		res, err := run.Host{Cgroup: f}.Run(t.Context(), cat)
+		if err != nil || res.Code != 0 {
+			t.Fatalf("%v: %v %s", cat, err, res.Stderr)
+		}
+		if in := strings.Contains(string(res.Stdout), "0::/lvme/commands\n"); in != changes {
+			t.Errorf("changes = %t, in the cgroup: %t:\n%s", changes, in, res.Stdout)
+		}
+	}
+}
+
+func TestCommandCgroupElsewhere(t *testing.T) {
+	if f, err := openCgroup(t.TempDir()); err == nil {
+		f.Close()
+		t.Fatal("a plain directory was taken for a cgroup mount")
+	}
+}
