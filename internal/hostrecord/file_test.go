@@ -2,7 +2,6 @@ package hostrecord
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -342,90 +341,4 @@ func stamp(t *testing.T, dir string) Stamp {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func TestLockWaitsAndGivesUp(t *testing.T) {
-	dir := t.TempDir()
-	first := lock(t, dir)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := Lock(ctx, dir); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("second holder: got %v, want DeadlineExceeded", err)
-	}
-	got := make(chan error, 1)
-	go func() {
-		second, err := Lock(t.Context(), dir)
-		if err == nil {
-			second.Unlock()
-		}
-		got <- err
-	}()
-	first.Unlock()
-	first.Unlock()
-	// The one that gave up must have let go too, or this never ends.
-	if err := <-got; err != nil {
-		t.Error(err)
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	if _, err := Lock(ended, dir); !errors.Is(err, context.Canceled) {
-		t.Errorf("ended context: got %v", err)
-	}
-}
-
-func TestUpdate(t *testing.T) {
-	dir, _ := saved(t)
-	const writers = 8
-	errs := make(chan error, writers)
-	for i := range writers {
-		go func() {
-			_, err := Update(t.Context(), dir, here, func(r *Record) error {
-				r.Put(VG{ID: "vgnew00" + string(rune('a'+i)), Class: "fast"})
-				return nil
-			})
-			errs <- err
-		}()
-	}
-	for range writers {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
-	rec := load(t, dir)
-	if len(rec.VGs) != 1+writers || rec.Generation != 1+writers {
-		t.Errorf("%d VGs at generation %d after %d writers", len(rec.VGs), rec.Generation, writers)
-	}
-	stop := errors.New("stop")
-	if _, err := Update(t.Context(), dir, here, func(r *Record) error { r.VGs = nil; return stop }); !errors.Is(err, stop) {
-		t.Errorf("got %v", err)
-	}
-	if again := load(t, dir); !reflect.DeepEqual(again, rec) {
-		t.Errorf("a change that failed was saved: %+v", again)
-	}
-	if _, err := Update(t.Context(), t.TempDir(), here, func(*Record) error { return nil }); !errors.Is(err, ErrNone) {
-		t.Errorf("update of nothing: got %v, want ErrNone", err)
-	}
-}
-
-func TestForgetAndPut(t *testing.T) {
-	rec := sample()
-	before := sample()
-	at := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
-	changed := rec
-	if !changed.Forget("vg000001", at) || changed.Forget("vg000001", at) || changed.Forget("nosuchvg", at) {
-		t.Error("forget told wrongly whether the VG was there")
-	}
-	if _, ok := changed.VG("vg000001"); ok || !changed.IsForgotten("vg000001") {
-		t.Errorf("after forget: %+v", changed)
-	}
-	if err := changed.check(); err != nil {
-		t.Error(err)
-	}
-	changed.Put(before.VGs[0])
-	if vg, ok := changed.VG("vg000001"); !ok || changed.IsForgotten("vg000001") || !reflect.DeepEqual(vg, before.VGs[0]) {
-		t.Errorf("after put: %+v", changed)
-	}
-	if !reflect.DeepEqual(rec, before) {
-		t.Errorf("a copy was changed too: %+v", rec)
-	}
 }
