@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc"
+	"k8s.io/klog/v2"
+
+	"github.com/lvme/lvme/controller"
+	"github.com/lvme/lvme/driver"
+	"github.com/lvme/lvme/lvm"
+	"github.com/lvme/lvme/node"
+	"github.com/lvme/lvme/volume"
+)
+
+// Agent is the driver of one node.
+type Agent struct {
+	options Options
+	host    Host
+	gate    gate
+	metrics *metrics
+	server  *grpc.Server
+	socket  net.Listener
+	web     *web // nil without an HTTP port
+
+	looks  looks
+	opened chan struct{}
+	mu     sync.Mutex
+	store  *volume.Store // nil until it could be opened
+}
+
+// New checks the options and the host and makes the agent's sockets, on which
+// callers wait until Run answers them. After an error nothing is left behind.
+func New(ctx context.Context, o Options, h Host) (*Agent, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if err := checkHost(ctx, h, o.Config); err != nil {
+		return nil, err
+	}
+	a := &Agent{options: o, host: h, opened: make(chan struct{})}
+	a.metrics = newMetrics(a)
+	a.server = driver.NewServer(driver.Services{
+		Identity: driver.NewIdentity(a.gate.Ready), Controller: &a.gate.controller, Node: &a.gate.node,
+	}, a.metrics.calls, grpc.ChainUnaryInterceptor(a.gate.intercept))
+	if err := a.listen(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Agent) listen(ctx context.Context) (err error) {
+	if a.socket, err = driver.Listen(a.options.Socket); err != nil {
+		return err
+	}
+	address, err := httpAddress(a.options.HTTP)
+	if err == nil && address != "" {
+		a.web, err = newWeb(ctx, address, a)
+	}
+	if err != nil {
+		return errors.Join(err, a.socket.Close())
+	}
+	return nil
+}
+
+// HTTPAddress is where metrics and health are served, "" for nowhere.
+func (a *Agent) HTTPAddress() string {
+	if a.web == nil {
+		return ""
+	}
+	return a.web.listener.Addr().String()
+}
+
+// Opened is closed once the store is open and every call is served.
+func (a *Agent) Opened() <-chan struct{} { return a.opened }
+
+// Run serves until ctx ends. It then takes no new calls, gives those that run
+// the grace period, waits for all LVM commands however long they take, and
+// returns nil. An error says that it could not serve on.
+func (a *Agent) Run(ctx context.Context) error {
+	log := klog.FromContext(ctx)
+	log.Info("agent starts", "version", driver.Version(), "node", a.options.NodeID, "socket", a.options.Socket, "http", a.HTTPAddress())
+	working, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	var work sync.WaitGroup
+	work.Go(func() { a.keepLooking(working) })
+	if a.web != nil {
+		work.Go(func() { a.web.serve(working) })
+	}
+	err := driver.Serve(ctx, a.server, a.socket, a.options.Grace)
+	log.Info("agent stops; waiting for running LVM commands")
+	stopWork()
+	work.Wait()
+	if s := a.Store(); s != nil {
+		s.Close()
+	}
+	log.Info("agent stopped")
+	return err
+}
+
+// Store is the open store, nil before there is one.
+func (a *Agent) Store() *volume.Store {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.store
+}
+
+// open opens the store and begins to serve it.
+func (a *Agent) open(ctx context.Context) error {
+	o := a.host.StoreOptions(a.options.StateDir, a.options.Config, lvm.WithObserver(a.metrics.command))
+	o.Background = true
+	s, err := volume.Open(ctx, o)
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	a.mu.Lock()
+	a.store = s
+	a.mu.Unlock()
+	n := node.Config{ID: a.options.NodeID, StoreKey: s.Key(), MaxVolumes: s.MaxVolumes()}
+	a.gate.Open(controller.New(s), node.New(n, s, a.host.Mounts))
+	close(a.opened)
+	klog.FromContext(ctx).Info("store is open", "store", s.Key(), "pools", len(s.Pools(ctx)))
+	return nil
+}

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/lvme/lvme/driver"
+)
+
+// metrics are what the agent tells Prometheus. Nothing in it starts a program
+// or waits for LVM: counters are counted as things happen, the rest is read
+// from memory and from the kernel at each scrape.
+type metrics struct {
+	registry    *prometheus.Registry
+	calls       *driver.Metrics
+	commands    *prometheus.HistogramVec
+	failedLooks prometheus.Counter
+}
+
+func newMetrics(a *Agent) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		commands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lvme_lvm_command_duration_seconds",
+			Help: "Time that LVM commands took, by verb, result (ok, error) and whether they change LVM.",
+			// From a tag change on an idle host to one that waits for a hung drive.
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		}, []string{"verb", "result", "changes"}),
+		failedLooks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lvme_failed_looks_total",
+			Help: "Times that drives or the host record could not be looked at.",
+		}),
+	}
+	m.calls = driver.NewMetrics(m.registry)
+	m.registry.MustRegister(m.commands, m.failedLooks, buildInfo(), storeCollector{a},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// command is the lvm.Observer.
+func (m *metrics) command(verb string, took time.Duration, err error, changes bool) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	m.commands.WithLabelValues(verb, result, yesNo(changes)).Observe(took.Seconds())
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
+func buildInfo() prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "lvme_build_info",
+		Help:        "The running version; always 1.",
+		ConstLabels: prometheus.Labels{"version": driver.Version(), "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	return info
+}

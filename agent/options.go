@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/lvme/lvme/drive"
+	"github.com/lvme/lvme/internal/hostrecord"
+)
+
+const (
+	// DefaultSocket is where the agent serves CSI on a host. In a cluster it
+	// is the kubelet's directory for the driver instead:
+	// /var/lib/kubelet/plugins/csi.lvme.dev/csi.sock.
+	DefaultSocket = "/run/lvme/csi.sock"
+	// DefaultGrace leaves a few seconds of Kubernetes' 30 for what follows.
+	DefaultGrace = 25 * time.Second
+
+	// DefaultKubeletDir is the kubelet's --root-dir unless it was given another.
+	DefaultKubeletDir = "/var/lib/kubelet"
+
+	loopback = "127.0.0.1"
+	// maxNodeID is CSI's limit of node_id in bytes, 256, less what other
+	// drivers' ids take of the same CSINode object.
+	maxNodeID = 192
+	// maxSocket is what the kernel takes for the path of a Unix socket.
+	maxSocket = 107
+)
+
+// Options are what the process is told. Flags reads them, Validate judges them.
+type Options struct {
+	// Socket is the path of the Unix socket; its directory is made private.
+	Socket string
+	// StateDir holds the host record.
+	StateDir string
+	// KubeletDir is the directory below which volumes are mounted, and below
+	// which no symbolic link is followed; "" for anywhere.
+	KubeletDir string
+	// NodeID is the node_id of CSI: in a cluster the Kubernetes node's name.
+	NodeID string
+	// HTTP is the address of the port for metrics and health, "" for none. An
+	// address without a host is a loopback address.
+	HTTP string
+	// Grace is how long calls may run on after the process was told to stop.
+	// LVM commands are always waited for.
+	Grace time.Duration
+	// Config is the drive configuration.
+	Config drive.Config
+}
+
+// Flags adds a flag for each option but Config, which is a file, and sets the
+// options to the defaults. nodeID is the default of NodeID.
+func (o *Options) Flags(fs *pflag.FlagSet, nodeID string) {
+	fs.StringVar(&o.Socket, "socket", DefaultSocket, "Unix socket to serve CSI on; in a cluster\n/var/lib/kubelet/plugins/csi.lvme.dev/csi.sock")
+	fs.StringVar(&o.StateDir, "state-dir", hostrecord.Dir, "directory of the host record")
+	fs.StringVar(&o.KubeletDir, "kubelet-dir", DefaultKubeletDir, "directory below which volumes are mounted, the kubelet's --root-dir;\nempty for anywhere")
+	fs.StringVar(&o.NodeID, "node-id", nodeID, "CSI node id: the name of the Kubernetes node, or of the host")
+	fs.StringVar(&o.HTTP, "http", "", "`address` to serve /metrics, /healthz and /readyz on, none if empty;\nwithout a host it is a loopback address: 9810 means 127.0.0.1:9810")
+	fs.DurationVar(&o.Grace, "grace", DefaultGrace, "how long running calls may take to end after SIGTERM;\nrunning LVM commands are always waited for")
+}
+
+// Validate names every fault of the options at once.
+func (o *Options) Validate() error {
+	var faults []error
+	fault := func(flag, value, allowed string) {
+		faults = append(faults, fmt.Errorf("--%s is %q, must be %s", flag, value, allowed))
+	}
+	if !cleanPath(o.Socket) || len(o.Socket) > maxSocket {
+		fault("socket", o.Socket, fmt.Sprintf("an absolute path of at most %d bytes", maxSocket))
+	}
+	if !cleanPath(o.StateDir) {
+		fault("state-dir", o.StateDir, "an absolute path")
+	}
+	if o.KubeletDir != "" && !cleanPath(o.KubeletDir) {
+		fault("kubelet-dir", o.KubeletDir, "an absolute path, or empty")
+	}
+	if o.NodeID == "" || len(o.NodeID) > maxNodeID || strings.TrimSpace(o.NodeID) != o.NodeID {
+		fault("node-id", o.NodeID, fmt.Sprintf("a name of 1 to %d bytes", maxNodeID))
+	}
+	if _, err := httpAddress(o.HTTP); err != nil {
+		fault("http", o.HTTP, "empty, a port, or host:port ("+err.Error()+")")
+	}
+	if o.Grace < 0 {
+		fault("grace", o.Grace.String(), "0s or more")
+	}
+	if len(o.Config.Classes) == 0 {
+		faults = append(faults, errors.New("drive configuration: must have at least one class"))
+	}
+	return errors.Join(faults...)
+}
+
+func cleanPath(path string) bool { return filepath.IsAbs(path) && filepath.Clean(path) == path }
+
+// httpAddress is the address to listen on, "" for none.
+func httpAddress(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if !strings.Contains(s, ":") {
+		s = ":" + s
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", err
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", fmt.Errorf("port %q is no number from 0 to %d", port, 1<<16-1)
+	} else if host == "" {
+		host, port = loopback, strconv.FormatUint(n, 10)
+	}
+	return net.JoinHostPort(host, port), nil
+}
