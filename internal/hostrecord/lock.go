@@ -48,8 +48,7 @@ func Lock(ctx context.Context, dir string) (*Held, error) {
 		return &Held{dir: dir, file: f}, nil
 	case <-ctx.Done():
 		go func() {
-			<-got
-			_ = f.Close() // gives the lock back; nothing was written
+			_, _ = <-got, f.Close() // gives the lock back; nobody waits for it any more
 		}()
 		return nil, fmt.Errorf("lock the host record: another lvme process holds %s: %w", filepath.Join(dir, lockName), ctx.Err())
 	}
