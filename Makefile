@@ -1,0 +1,105 @@
+# Everything that people and CI do with this repository. `make help` lists it.
+# It needs Go, git and, for what runs in the bed, a Debian host or the packages
+# that the bed names.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/lvme/lvme/driver.version=$(VERSION)
+# The agent enters its host's namespaces, and tests enter the bed: both need
+# binaries that bring everything with them.
+STATIC := CGO_ENABLED=0
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+# The race detector needs a C compiler; without one the tests run all the same.
+RACE := $(if $(shell command -v cc gcc 2>/dev/null),-race,)
+FUZZTIME ?= 20s
+# Arguments for go test, as in: make test-real REAL=./volume TESTFLAGS='-run TestReal/thin'
+TESTFLAGS ?=
+
+# Packages with tests on real drives and real LVM. Each runs in a node of its
+# own; internal/arch fails when one is missing here.
+REAL ?= ./drive ./internal/hostns ./volume
+REALRUN := ^Test(Real|Bed|Enter)
+BEDFLAGS ?= --drives 4 --size 4G
+BEDTEST = $(STATIC) go test -p 1 -count 1 -exec '$(CURDIR)/bin/bed exec $(BEDFLAGS)'
+
+##@ Build
+
+.PHONY: build
+build: ## the static binary bin/lvme
+	$(STATIC) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/lvme ./cmd/lvme
+
+.PHONY: bed
+bed: bin/bed ## the image of the virtual node, from Debian packages; kept in a cache
+	bin/bed build
+
+.PHONY: bin/bed
+bin/bed:
+	@$(STATIC) go build -o $@ ./test/bed/cmd/bed
+
+##@ Show
+
+.PHONY: demo
+demo: ## boot a node with two NVMe drives and play all of lvme on it
+	go run ./test/demo
+
+.PHONY: footprint
+footprint: ## what an agent at rest with 100 volumes costs: LVM commands, memory, CPU
+	go run ./test/footprint
+
+##@ Test
+
+.PHONY: test
+test: test-unit test-real ## what must pass before a commit: under 20 minutes on two cores
+
+.PHONY: test-unit
+test-unit: ## all that needs no drives: unit tests, and everything on the fake LVM
+	@[ -n '$(RACE)' ] || echo 'no C compiler here: the tests run without the race detector'
+	go test $(RACE) $(TESTFLAGS) ./...
+
+.PHONY: test-real
+test-real: bed ## the tests on real drives and real LVM, in the bed
+	$(BEDTEST) -timeout 15m -run '$(REALRUN)' $(TESTFLAGS) $(REAL)
+
+.PHONY: test-full
+test-full: test-unit bed ## the whole matrix in the bed; an hour and more
+	$(BEDTEST) -timeout 60m -run '$(REALRUN)' $(TESTFLAGS) $(REAL)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+	    echo "== $$target in $$(dirname "$$file") for $(FUZZTIME)"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	  done; \
+	done
+
+.PHONY: lint
+lint: $(GOLANGCI) ## formatting, vet, go.mod, and the linters of .golangci.yml
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	go mod tidy -diff
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	GOBIN='$(CURDIR)/bin/tools' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv bin/tools/golangci-lint $@
+
+##@ Else
+
+.PHONY: clean
+clean: ## remove what was built here; the bed's cache stays (bin/bed clean)
+	rm -rf bin out
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
