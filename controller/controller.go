@@ -52,7 +52,10 @@ type Service struct {
 	store Store
 }
 
-var _ csi.ControllerServer = (*Service)(nil)
+var (
+	_ csi.ControllerServer = (*Service)(nil)
+	_ Store                = (*volume.Store)(nil)
+)
 
 // New returns the controller service of that store.
 func New(store Store) *Service { return &Service{store: store} }

@@ -251,6 +251,22 @@ func TestMkfsOptions(t *testing.T) {
 	wantField(t, err, "f")
 }
 
+func TestMkfsArgs(t *testing.T) {
+	profile := []string{"-E", "nodiscard,lazy_itable_init=0", "-K", "-m", "0", "-T", "largefile"}
+	for _, tc := range []struct{ class, want string }{
+		{"", "-E nodiscard,lazy_itable_init=0 -K -m 0 -T largefile"},
+		{"-T news", "-E nodiscard,lazy_itable_init=0 -K -m 0 -T news"},
+		{"-i 65536 -m 5", "-E nodiscard,lazy_itable_init=0 -K -T largefile -i 65536 -m 5"},
+	} {
+		if got := strings.Join(MkfsArgs(profile, strings.Fields(tc.class)), " "); got != tc.want {
+			t.Errorf("class %q: %s", tc.class, got)
+		}
+	}
+	if strings.Join(profile, " ") != "-E nodiscard,lazy_itable_init=0 -K -m 0 -T largefile" {
+		t.Error("the profile's options were changed")
+	}
+}
+
 func TestCheckMap(t *testing.T) {
 	m := map[string]string{"k": strings.Repeat("v", maxMap-1)}
 	if err := CheckMap("m", m); err != nil {

@@ -47,7 +47,7 @@ var mkfsOptions = map[string]map[string]allowList{
 		"-m":     allow("single|dup"),
 		"-n":     allow("4096|8192|16384|32768|65536|4k|8k|16k|32k|64k"),
 		"-s":     allow("4096|4k"),
-		"-O":     allow("block-group-tree", "extref", "free-space-tree", "no-holes", "quota", "skinny-metadata", "squota", "^block-group-tree", "^no-holes"),
+		"-O":     allow("block-group-tree", "extref", "free-space-tree", "no-holes", "skinny-metadata", "^block-group-tree", "^no-holes"),
 		"--csum": allow("crc32c|xxhash|sha256|blake2"),
 	},
 }
@@ -91,4 +91,21 @@ func checkValues(field, option, value string, allowed allowList) error {
 		}
 	}
 	return nil
+}
+
+// MkfsArgs are mkfs's arguments of a volume whose profile and StorageClass
+// both give options: an option of the class replaces the profile's, because
+// mkfs.ext4 takes some only once.
+func MkfsArgs(profile, class []string) []string {
+	var args []string
+	keep := true
+	for _, arg := range profile {
+		if strings.HasPrefix(arg, "-") {
+			keep = !slices.Contains(class, arg)
+		}
+		if keep {
+			args = append(args, arg)
+		}
+	}
+	return append(args, class...)
 }

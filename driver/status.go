@@ -42,6 +42,7 @@ var codeOf = []struct {
 	{ErrToken, codes.Aborted},
 	// Nothing was lost and a retry changes nothing: the volume is to be deleted.
 	{volume.ErrQuarantined, codes.FailedPrecondition},
+	{volume.ErrAdopt, codes.FailedPrecondition},
 	// Not NotFound, which a caller takes for "gone"; not Unavailable, which it
 	// takes for "ask here again": only another agent can answer.
 	{volume.ErrForeign, codes.FailedPrecondition},

@@ -39,6 +39,7 @@ func TestToStatus(t *testing.T) {
 		{"precondition", volume.ErrPrecondition, codes.FailedPrecondition},
 		{"quarantined", volume.ErrQuarantined, codes.FailedPrecondition},
 		{"unavailable", volume.ErrUnavailable, codes.Unavailable},
+		{"adopt", volume.ErrAdopt, codes.FailedPrecondition},
 		{"elsewhere", ErrElsewhere, codes.ResourceExhausted},
 		{"token", ErrToken, codes.Aborted},
 		{"starting", ErrStarting, codes.Unavailable},
