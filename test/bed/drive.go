@@ -21,7 +21,8 @@ type Drive struct {
 	PhysicalBlockSize int // the logical block size when 0
 }
 
-// Fault is what a failing drive answers with an I/O error (unrecovered read, write fault). Flushes fail with writes.
+// Fault is what a failing drive answers with an I/O error (unrecovered read, write fault). Flushes
+// succeed: QEMU flushes a drive itself when its fault is changed.
 type Fault struct {
 	Reads, Writes bool
 }
@@ -77,7 +78,9 @@ func (n *Node) FailDrive(ctx context.Context, serial string, fault Fault) error 
 	})
 }
 
-// HangDrive makes a drive take requests without ever answering them, until it is healed or removed.
+// HangDrive makes a drive take requests without ever answering them, until it is healed or removed. What it held back
+// is done then. The guest's driver is told to wait for ever: it would reset the controller after a minute, and QEMU's
+// controller waits for the same answers then.
 func (n *Node) HangDrive(ctx context.Context, serial string) error {
 	return n.withDrive("hang", serial, func(m *machine, d *drive) error {
 		d.hung = true
@@ -85,7 +88,7 @@ func (n *Node) HangDrive(ctx context.Context, serial string) error {
 	})
 }
 
-// HealDrive makes a drive work again. What it held back while it hung is done now.
+// HealDrive makes a drive work again.
 func (n *Node) HealDrive(ctx context.Context, serial string) error {
 	return n.withDrive("heal", serial, func(m *machine, d *drive) error {
 		d.fault, d.hung = Fault{}, false
@@ -213,6 +216,13 @@ func (n *Node) unplug(ctx context.Context, m *machine, d *drive) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, driveTimeout)
 	defer cancel()
+	if d.hung {
+		// The guest would wait for the answers, and so would QEMU.
+		d.hung = false
+		if err := m.rewire(ctx, d); err != nil {
+			return err
+		}
+	}
 	wait, stop := m.qmp.watch(func(e message) bool { return e.Event == "DEVICE_DELETED" && e.Data.Device == d.id("nvme") })
 	defer stop()
 	if err := m.qmp.do(ctx, "device_del", args{"id": d.id("nvme")}); err != nil {
@@ -284,7 +294,7 @@ func (f Fault) rules() []args {
 		types = append(types, "read")
 	}
 	if f.Writes {
-		types = append(types, "write", "write-zeroes", "discard", "flush")
+		types = append(types, "write", "write-zeroes", "discard")
 	}
 	var rules []args
 	for _, t := range types {

@@ -18,7 +18,7 @@ const slots = 16
 // kernelArgs is the kernel's command line. The crypto self-tests crash or crawl under TCG; what is of the real
 // machine's speed only (mitigations) or of its diversity (random addresses, interface names) is off.
 const kernelArgs = "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 cryptomgr.notests mitigations=off nokaslr " +
-	"random.trust_cpu=on net.ifnames=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
+	"nvme_core.io_timeout=86400 random.trust_cpu=on net.ifnames=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
 
 // shape is what a saved state depends on.
 type shape struct {
@@ -31,7 +31,7 @@ type shape struct {
 func (img *image) machineArgs() []string {
 	argv := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "q35,hpet=off,vmport=off,smbus=off,sata=off",
+		"-machine", "q35,hpet=off,vmport=off,smbus=off,sata=off,i8042=off",
 		"-accel", "tcg,thread=multi,tb-size=512",
 		"-cpu", "max",
 		"-smp", strconv.Itoa(img.shape.CPUs),

@@ -31,7 +31,10 @@ func system() error {
 	say("mounted")
 	for _, argv := range [][]string{
 		{"/usr/lib/systemd/systemd-udevd", "--daemon"},
-		{"udevadm", "trigger", "--type=all", "--action=add", "--prioritized-subsystem=block,net"},
+		// Only what a drive, a pool or the network needs: with the rest (ciphers for the CPU, 64 terminals) it takes
+		// five times as long.
+		{"udevadm", "trigger", "--action=add", "--subsystem-match=block", "--subsystem-match=nvme", "--subsystem-match=net",
+			"--subsystem-match=pci", "--subsystem-match=virtio", "--subsystem-match=misc"},
 		{"udevadm", "settle"},
 		{"ip", "link", "set", "lo", "up"},
 		{"ip", "addr", "add", "10.0.2.15/24", "dev", "eth0"},

@@ -92,9 +92,20 @@ func attachTTY(cmd *exec.Cmd, r wire.Run, out *frames) (io.WriteCloser, func() f
 			case <-drained:
 			case <-time.After(drainTime):
 			}
+			master.Close()
 		}
 	}
-	return master, started, nil
+	return terminal{master}, started, nil
+}
+
+// terminal is the input of a command on a terminal. Its end is a key, since closing it would hang up.
+type terminal struct {
+	*os.File
+}
+
+func (t terminal) Close() error {
+	_, err := t.Write([]byte{4})
+	return err
 }
 
 // openTTY makes a pseudo-terminal.

@@ -52,7 +52,10 @@ func (c *config) inNode(ctx context.Context, command string) (code int, err erro
 	if err != nil {
 		return failed, err
 	}
-	return code, c.copyOut(ctx, n)
+	if err := c.copyOut(ctx, n); err != nil && code == 0 {
+		return failed, err // what failed need not have written its files
+	}
+	return code, nil
 }
 
 // command prepares what is to be run.
@@ -138,6 +141,8 @@ func testArgs(argv []string) (args []string, outputs pairs, timeout time.Duratio
 			guest := path.Join(workDir, name)
 			files[guest] = value
 			arg = fmt.Sprintf("-%s=%s", name, guest)
+		case "test.gocoverdir":
+			arg = "-test.gocoverdir=" + workDir
 		case "test.timeout":
 			timeout, _ = time.ParseDuration(value) // the test binary complains about a wrong one
 		}
