@@ -17,7 +17,7 @@ type row struct {
 // itself wires.
 var everything = []string{
 	"controller", "node", "driver", "volume", "drive", "lvm",
-	"internal/blockdev", "internal/dm", "internal/hostns", "internal/hostrecord", "internal/mount", "internal/run",
+	"internal/blockdev", "internal/dm", "internal/hostns", "internal/hostrecord", "internal/mount", "internal/run", "internal/table",
 }
 
 // house is the import table: imports point downwards only. A package that is
@@ -41,6 +41,7 @@ var house = map[string]row{
 	"internal/mount":           {[]string{"internal/run"}, "mkfs, mount and their kin, whatever the device is"},
 	"internal/mount/mounttest": {[]string{"internal/mount", "internal/run"}, "it stands in for the programs and the kernel below mount"},
 	"internal/run":             {nil, "the bottom: it starts programs"},
+	"internal/table":           {nil, "columns for people"},
 }
 
 // testPackages are made for tests; any test may import them.
