@@ -17,8 +17,8 @@ import (
 // and keeps a VG from being activated by others (--setautoactivation).
 var oldestLVM = lvm.Version{Major: 2, Minor: 3, Patch: 12}
 
-// checkHost says what the host lacks and which package brings it.
-func checkHost(ctx context.Context, h Host, cfg drive.Config) error {
+// CheckHost says what the host lacks and which package brings it.
+func CheckHost(ctx context.Context, h Host, cfg drive.Config) error {
 	v, err := lvm.New(h.Runner, h.Kernel).Version(ctx)
 	switch {
 	case errors.Is(err, lvm.ErrNotInstalled):

@@ -34,7 +34,7 @@ var (
 	driveDesc = prometheus.NewDesc("lvme_drive_info", "A drive and what lvme says of it; always 1.",
 		[]string{"drive", "name", "model", "serial", "firmware", "status", "class", "vg", "health"}, nil)
 
-	poolLabels  = []string{"vg", "class"}
+	poolLabels = []string{"vg", "class"}
 	// driveLabels: only the name tells every two drives apart; some have no
 	// identity, or another's.
 	driveLabels = []string{"drive", "name"}

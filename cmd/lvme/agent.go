@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/signal"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/lvme/lvme/agent"
+)
+
+const agentHelp = `Serve the volumes of this node: the CSI driver csi.lvme.dev on a Unix socket.
+
+The agent follows drives that come and go, takes free ones of classes with
+"auto: true", and wipes what was deleted. In a container it joins the host's
+namespaces and uses the host's LVM, which must be installed (package lvm2).
+
+On SIGTERM it takes no new calls, lets running ones end, and waits for all LVM
+commands. A second signal ends it at once.`
+
+func newAgent(env *environment) *cobra.Command {
+	var o agent.Options
+	var config string
+	cmd := &cobra.Command{
+		Use: "agent", Short: "Serve the volumes of this node (CSI)", Long: agentHelp,
+		Example: "  lvme agent\n  lvme agent --http 9810\n  lvme agent --socket /var/lib/kubelet/plugins/csi.lvme.dev/csi.sock --node-id \"$NODE_NAME\"",
+		Args:    cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error { return env.enter() },
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Config, err = env.loadConfig(cmd, config); err != nil {
+				return err
+			}
+			return env.serve(cmd.Context(), o)
+		},
+	}
+	addConfig(cmd.Flags(), &config)
+	o.Flags(cmd.Flags(), env.nodeID())
+	return cmd
+}
+
+// nodeID is the name of this host, which the kubelet takes for the node's name
+// too unless it is told otherwise.
+func (env *environment) nodeID() string {
+	name, err := env.hostname()
+	if err != nil {
+		return "" // which Validate refuses
+	}
+	return name
+}
+
+// serve runs the agent until a signal comes.
+func (env *environment) serve(ctx context.Context, o agent.Options) error {
+	env.limitMemory()
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	host, err := env.host(ctx, o.KubeletDir)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal has its usual effect
+	a, err := agent.New(ctx, o, host)
+	if err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	return a.Run(ctx)
+}
+
+const (
+	// gcPercent and memoryLimit suit a process whose live memory is a few MiB
+	// and that stands on every node: the limit is where the collector begins to
+	// work harder, not where the process ends.
+	gcPercent   = 50
+	memoryLimit = 32 << 20
+)
+
+// limitMemory keeps the agent small, unless its environment says otherwise.
+func (env *environment) limitMemory() {
+	if env.getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if env.getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lvme/lvme/internal/table"
+	"github.com/lvme/lvme/volume"
+)
+
+const poolsHelp = `Show the pools of this node: each is one LVM volume group with a thin pool in it.
+
+THIN is the size of the thin pool, USED what it holds, and COMMITTED what its
+volumes and snapshots may come to hold; new volumes fit as long as COMMITTED
+stays below THIN, or below what the class overcommits. META is how much of the
+thin pool's metadata is used. THICK is the share for thick volumes.`
+
+func newPools(env *environment) *cobra.Command {
+	var f storeFlags
+	var out output
+	cmd := &cobra.Command{
+		Use: "pools", Aliases: []string{"pool"}, Short: "Show the pools and how full they are", Long: poolsHelp,
+		Example: "  lvme pools\n  lvme pools -o json | jq '.pools[] | {vg, thinUsedBytes}'",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return env.show(cmd, f, func(ctx context.Context, s *volume.Store) error {
+				v := viewPools(s.Key(), s.Pools(ctx))
+				return write(env.stdout, out, v, v.Pools, poolColumns)
+			})
+		},
+	}
+	f.add(cmd.Flags())
+	out.add(cmd)
+	return cmd
+}
+
+// poolsView is `lvme pools -o json`.
+type poolsView struct {
+	Store string     `json:"store"`
+	Pools []poolView `json:"pools"`
+}
+
+type poolView struct {
+	VG     string          `json:"vg"`
+	Class  string          `json:"class"`
+	Number int             `json:"number"`
+	Layout string          `json:"layout"`
+	Drives []poolDriveView `json:"drives"`
+	Away   bool            `json:"away"`
+
+	Bytes         int64 `json:"bytes"`
+	ThinBytes     int64 `json:"thinBytes"`
+	ThinUsed      int64 `json:"thinUsedBytes"`
+	ThinCommitted int64 `json:"thinCommittedBytes"`
+	MetadataBytes int64 `json:"metadataBytes"`
+	MetadataUsed  int64 `json:"metadataUsedBytes"`
+	ThickBytes    int64 `json:"thickBytes"`
+	ThickUsed     int64 `json:"thickUsedBytes"`
+	Wiping        int64 `json:"wipingBytes"`
+
+	Volumes   int      `json:"volumes"`
+	Snapshots int      `json:"snapshots"`
+	Strange   []string `json:"strange"` // logical volumes that are not lvme's
+	Problem   string   `json:"problem,omitempty"`
+}
+
+type poolDriveView struct {
+	ID     string `json:"id"`
+	Path   string `json:"path,omitempty"` // empty when it is away
+	Model  string `json:"model"`
+	Serial string `json:"serial"`
+	Bytes  int64  `json:"bytes"`
+}
+
+func viewPools(store string, pools []volume.Pool) poolsView {
+	v := poolsView{Store: store, Pools: []poolView{}}
+	for _, p := range pools {
+		one := poolView{
+			VG: p.VG, Class: p.Class, Number: p.Number, Layout: p.Layout, Drives: []poolDriveView{}, Away: p.Away,
+			Bytes: p.Bytes, ThinBytes: p.ThinBytes, ThinUsed: p.ThinUsed, ThinCommitted: p.ThinCommitted,
+			MetadataBytes: p.MetadataBytes, MetadataUsed: p.MetadataUsed, ThickBytes: p.ThickBytes, ThickUsed: p.ThickUsed,
+			Wiping: p.Wiping, Volumes: p.Volumes, Snapshots: p.Snapshots, Strange: list(p.Strange), Problem: p.Problem,
+		}
+		for _, d := range p.Drives {
+			one.Drives = append(one.Drives, poolDriveView(d))
+		}
+		v.Pools = append(v.Pools, one)
+	}
+	return v
+}
+
+var poolColumns = []column[poolView]{
+	{"VG", false, func(p poolView) string { return p.VG }},
+	{"CLASS", false, func(p poolView) string { return p.Class }},
+	{"LAYOUT", false, func(p poolView) string { return p.Layout }},
+	{"DRIVES", false, poolView.driveNames},
+	{"SERIALS", true, poolView.serials},
+	{"SIZE", false, func(p poolView) string { return size(p.Bytes) }},
+	{"THIN", false, func(p poolView) string { return size(p.ThinBytes) }},
+	{"USED", false, func(p poolView) string { return table.Percent(p.ThinUsed, p.ThinBytes) }},
+	{"COMMITTED", false, func(p poolView) string { return table.Percent(p.ThinCommitted, p.ThinBytes) }},
+	{"META", false, func(p poolView) string { return table.Percent(p.MetadataUsed, p.MetadataBytes) }},
+	{"THICK", false, func(p poolView) string { return size(p.ThickBytes) }},
+	{"THICK-USED", true, func(p poolView) string { return table.Percent(p.ThickUsed, p.ThickBytes) }},
+	{"WIPING", true, func(p poolView) string { return size(p.Wiping) }},
+	{"VOLUMES", false, func(p poolView) string { return count(p, p.Volumes) }},
+	{"SNAPSHOTS", false, func(p poolView) string { return count(p, p.Snapshots) }},
+	{"STATUS", false, poolView.status},
+}
+
+func (p poolView) driveNames() string {
+	var names []string
+	for _, d := range p.Drives {
+		if d.Path == "" {
+			names = append(names, "("+strings.TrimSpace(d.Serial)+")")
+		} else {
+			names = append(names, path.Base(d.Path))
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+func (p poolView) serials() string {
+	var serials []string
+	for _, d := range p.Drives {
+		serials = append(serials, strings.TrimSpace(d.Serial))
+	}
+	return strings.Join(serials, ",")
+}
+
+func (p poolView) status() string {
+	switch {
+	case p.Problem != "":
+		return p.Problem
+	case len(p.Strange) > 0:
+		return "ok; not lvme's: " + strings.Join(p.Strange, ", ")
+	}
+	return "ok"
+}
+
+// size is a size that is worth a cell.
+func size(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return table.Bytes(n)
+}
+
+// count counts what is in a pool; of one that is away nobody knows.
+func count(p poolView, n int) string {
+	if p.Away {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
