@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // slack is how much smaller than its device a full-grown filesystem may be:
@@ -52,11 +54,43 @@ func (h *Host) Prepare(ctx context.Context, dev Device, fsType, clone string) er
 	switch {
 	case fsType == Ext4 && s.damaged:
 		return h.repairExt4(ctx, dev.Path)
-	case fsType == Btrfs && clone != "":
-		if id := cloneID(clone); id != s.id {
-			// -M writes the id into the superblocks alone (Linux 5.0).
-			return h.change(ctx, "btrfstune", "-M", uuid(id), dev.Path)
+	case fsType == Btrfs && clone != "" && s.id != cloneID(clone):
+		return h.identify(ctx, dev.Path, cloneID(clone), s.log)
+	}
+	return nil
+}
+
+// identify gives a btrfs an id. It is written into the superblocks alone
+// (Linux 5.0), but as a transaction of its own, and a log that was not
+// replayed before cannot be read after it: the filesystem would never be
+// mounted again. A snapshot of a source that is in use has no log; one of a
+// source that lost its power has.
+func (h *Host) identify(ctx context.Context, dev string, id [16]byte, log bool) error {
+	if log {
+		if err := replay(dev); err != nil {
+			return err
 		}
+		if s, err := readSuper(dev, Btrfs); err != nil || s.log {
+			return errors.Join(fmt.Errorf("%s still has a log after its replay", dev), err)
+		}
+	}
+	return h.change(ctx, "btrfstune", "-M", uuid(id), dev)
+}
+
+// replay has the kernel replay the log of a btrfs. It is mounted without a
+// place, so that nothing of it is left if this process ends. Beside its
+// mounted source that needs Linux 6.7.
+func replay(dev string) error {
+	fd, err := unix.Fsopen(Btrfs, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("replay the log of %s: %w", dev, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.FsconfigSetString(fd, "source", dev); err != nil {
+		return fmt.Errorf("replay the log of %s: %w", dev, err)
+	}
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return fmt.Errorf("replay the log of %s (is its source in use? then unstage that first): %w", dev, err)
 	}
 	return nil
 }

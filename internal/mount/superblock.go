@@ -15,6 +15,8 @@ type superblock struct {
 	damaged bool
 	// id is btrfs's filesystem id.
 	id [16]byte
+	// log: btrfs has a log that the next mount replays.
+	log bool
 }
 
 // Offsets are those of the kernel's fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h
@@ -71,6 +73,7 @@ func xfsSuperblock(b []byte) (superblock, bool) {
 }
 
 func btrfsSuperblock(b []byte) (superblock, bool) {
-	return superblock{bytes: int64(binary.LittleEndian.Uint64(b[0x70:])), id: [16]byte(b[0x20:0x30])},
-		bytes.Equal(b[0x40:0x48], []byte("_BHRfS_M"))
+	le := binary.LittleEndian
+	s := superblock{bytes: int64(le.Uint64(b[0x70:])), id: [16]byte(b[0x20:0x30]), log: le.Uint64(b[0x60:]) != 0}
+	return s, bytes.Equal(b[0x40:0x48], []byte("_BHRfS_M"))
 }
