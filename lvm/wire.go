@@ -83,8 +83,11 @@ func findReport(out []byte) ([]wireGroup, error) {
 		line, after, _ := bytes.Cut(rest, []byte("\n"))
 		if bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
 			var doc struct{ Report *[]wireGroup }
-			if err = json.NewDecoder(bytes.NewReader(rest)).Decode(&doc); err == nil && doc.Report != nil {
-				return *doc.Report, nil
+			if err = json.NewDecoder(bytes.NewReader(rest)).Decode(&doc); err == nil {
+				if doc.Report != nil {
+					return *doc.Report, nil
+				}
+				err = errors.New("no report in its JSON")
 			}
 		}
 		rest = after

@@ -1,0 +1,25 @@
+package lvm_test
+
+import (
+	"testing"
+
+	"github.com/lvme/lvme/lvm/lvmtest"
+)
+
+func TestFake(t *testing.T) {
+	lvmtest.Suite(t, func(t *testing.T) lvmtest.Env {
+		f := lvmtest.New()
+		drives := []string{"/dev/nvme0n1", "/dev/nvme1n1", "/dev/nvme2n1"}
+		for _, d := range drives {
+			f.AddDrive(d, 1<<30)
+		}
+		t.Cleanup(func() { f.Check(t) })
+		return lvmtest.Env{
+			Runner: f, Kernel: f, Drives: drives,
+			Write: func(_ *testing.T, vg, lv string, bytes int64) { f.Map(vg, lv, bytes) },
+			Open:  func(_ *testing.T, vg, lv string) func() { return f.Open(vg, lv) },
+			Stale: func(_ *testing.T, vg, pool string, _ int64) { f.StaleThin(vg, pool, 1<<20) },
+			Sign:  func(_ *testing.T, path string) { f.Sign(path, "ext4") },
+		}
+	})
+}
