@@ -175,7 +175,11 @@ func call(f *os.File, cmd uintptr, name string, size int) (header, []byte, error
 		return header{}, nil, fmt.Errorf("device-mapper ioctl %d: %w", cmd, errno)
 	case h.Flags&flagBufferFull != 0:
 		return *h, nil, nil
-	case h.DataStart > h.DataSize || int(h.DataSize) > size:
+	case h.DataSize < h.DataStart:
+		// An answer that is the header alone: the kernel counts it shorter
+		// than C rounds it up.
+		return *h, nil, nil
+	case int(h.DataSize) > size:
 		return header{}, nil, fmt.Errorf("answer from %d to %d in a buffer of %d bytes", h.DataStart, h.DataSize, size)
 	}
 	return *h, buf[h.DataStart:h.DataSize], nil
