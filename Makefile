@@ -24,7 +24,7 @@ TESTFLAGS ?=
 
 # Packages with tests on real drives and real LVM. Each runs in a node of its
 # own; internal/arch fails when one is missing here.
-REAL ?= ./drive ./internal/hostns ./volume
+REAL ?= ./drive ./internal/hostns ./internal/mount ./lvm ./node ./volume
 REALRUN := ^Test(Real|Bed|Enter)
 BEDFLAGS ?= --drives 4 --size 4G
 BEDTEST = $(STATIC) go test -p 1 -count 1 -exec '$(CURDIR)/bin/bed exec $(BEDFLAGS)'

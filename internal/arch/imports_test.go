@@ -23,7 +23,11 @@ var everything = []string{
 // house is the import table: imports point downwards only. A package that is
 // not in it does not belong to the house yet.
 var house = map[string]row{
-	"cmd/lvme":                 {append([]string{"agent"}, everything...), "the program: it reads flags, calls and prints, and nothing imports it"},
+	"cmd/lvme": {append([]string{"agent"}, everything...), "the program: it reads flags, calls and prints, and nothing imports it"},
+	"agent/agenttest": {
+		append([]string{"agent", "lvm/lvmtest", "internal/mount/mounttest"}, everything...),
+		"an agent on a host in memory, for the tests of others",
+	},
 	"agent":                    {everything, "one node's processes wired by hand, so that tests can run them as the program does"},
 	"controller":               {[]string{"driver", "volume"}, "CSI words on one side, the domain on the other; LVM is none of its business"},
 	"node":                     {[]string{"driver", "volume", "internal/mount", "internal/keyed"}, "it mounts what the domain activates, and sees no LVM"},
@@ -45,7 +49,7 @@ var house = map[string]row{
 }
 
 // testPackages are made for tests; any test may import them.
-var testPackages = []string{"lvm/lvmtest", "internal/mount/mounttest", "test/bed"}
+var testPackages = []string{"agent/agenttest", "lvm/lvmtest", "internal/mount/mounttest", "test/bed"}
 
 // runner starts programs, for tests too.
 const runner = "internal/run"
