@@ -277,11 +277,12 @@ func (m *machine) awaitDaemon(ctx context.Context) error {
 		conn, err := m.dial(probe)
 		if err == nil {
 			var reply wire.Reply
-			if wire.WriteJSON(conn, wire.Request{}) == nil && wire.ReadJSON(conn, &reply) == nil {
-				cancel()
-				return conn.Close()
-			}
+			answered := wire.WriteJSON(conn, wire.Request{}) == nil && wire.ReadJSON(conn, &reply) == nil
 			conn.Close()
+			if answered {
+				cancel()
+				return nil
+			}
 		}
 		cancel()
 		select {
