@@ -125,7 +125,7 @@ func (s *Service) filesystem(ctx context.Context, r stageRequest, v volume.Volum
 	}
 	fsType := firstOf(v.FSType, r.cap.FSType, p.FSType)
 	spec := mount.FormatSpec{
-		FSType: fsType, Options: slices.Concat(p.MkfsOptions(fsType), v.MkfsOptions), Again: v.State == volume.Formatting,
+		FSType: fsType, Options: driver.MkfsArgs(p.MkfsOptions(fsType), v.MkfsOptions), Again: v.State == volume.Formatting,
 	}
 	if v.State == volume.Fresh {
 		if err := s.begin(ctx, v, fsType, dev); err != nil {
@@ -224,10 +224,12 @@ func (s *Service) unstage(ctx context.Context, key volume.Key, staging string) e
 		}
 	}
 	err = s.store.Deactivate(ctx, key)
-	if errors.Is(err, volume.ErrNotFound) {
-		return nil // It was deleted, and nothing of it is left here.
-	}
-	if errors.Is(err, volume.ErrInUse) && dev != nil {
+	switch {
+	case errors.Is(err, volume.ErrNotFound):
+		return nil // It was deleted.
+	case errors.Is(err, volume.ErrAway) && dev == nil:
+		return nil // Its drive was taken to another node, and nothing of it is left here.
+	case errors.Is(err, volume.ErrInUse) && dev != nil:
 		return fmt.Errorf("%w; mounts of it: %s", err, strings.Join(s.host.Holders(dev.Number), ", "))
 	}
 	return err

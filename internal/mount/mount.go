@@ -31,7 +31,7 @@ var (
 	// ErrNoProgram: a program is missing; the text names the package that has it.
 	ErrNoProgram = errors.New("missing on this node")
 	// ErrBusy: what was to be unmounted is in use; the text names by whom.
-	ErrBusy = errors.New("in use")
+	ErrBusy = errors.New("busy")
 	// ErrNotBlank: the device holds something.
 	ErrNotBlank = errors.New("not blank")
 	// ErrPath: a path that is relative, not clean, a symbolic link or outside
