@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lvme/lvme/agent"
+	"github.com/lvme/lvme/drive"
 )
 
 const agentHelp = `Serve the volumes of this node: the CSI driver csi.lvme.dev on a Unix socket.
@@ -22,14 +23,19 @@ On SIGTERM it takes no new calls, lets running ones end, and waits for all LVM
 commands. A second signal ends it at once.`
 
 func newAgent(env *environment) *cobra.Command {
-	var o agent.Options
+	o := agent.Options{Config: drive.DefaultConfig()}
 	var config string
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Serve the volumes of this node (CSI)", Long: agentHelp,
 		Example: "  lvme agent\n  lvme agent --http 9810\n  lvme agent --socket /var/lib/kubelet/plugins/csi.lvme.dev/csi.sock --node-id \"$NODE_NAME\"",
 		Args:    cobra.NoArgs,
-		PreRunE: func(*cobra.Command, []string) error { return env.enter() },
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := o.Validate(); err != nil {
+				return usageError{err}
+			}
+			if err := env.enter(); err != nil {
+				return err
+			}
 			if o.Config, err = env.loadConfig(cmd, config); err != nil {
 				return err
 			}
@@ -54,9 +60,6 @@ func (env *environment) nodeID() string {
 // serve runs the agent until a signal comes.
 func (env *environment) serve(ctx context.Context, o agent.Options) error {
 	env.limitMemory()
-	if err := o.Validate(); err != nil {
-		return err
-	}
 	host, err := env.host(ctx, o.KubeletDir)
 	if err != nil {
 		return err

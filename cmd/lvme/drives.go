@@ -63,7 +63,11 @@ type awayDrive struct {
 const statusAway = "away"
 
 func viewDrives(store string, verdicts []drive.Verdict, pools []volume.Pool) drivesView {
-	v := drivesView{Store: store, Drives: list(verdicts), Away: []awayDrive{}}
+	v := drivesView{Store: store, Drives: []drive.Verdict{}, Away: []awayDrive{}}
+	for _, verdict := range verdicts {
+		verdict.Drive.Controllers, verdict.Drive.Paths = list(verdict.Drive.Controllers), list(verdict.Drive.Paths)
+		v.Drives = append(v.Drives, verdict)
+	}
 	here := func(id string) bool {
 		return slices.ContainsFunc(verdicts, func(v drive.Verdict) bool { return v.Drive.Is(id) })
 	}
@@ -99,7 +103,7 @@ var driveColumns = []column[drive.Verdict]{
 	{"FIRMWARE", true, func(v drive.Verdict) string { return v.Drive.Firmware }},
 	{"TRANSPORT", true, func(v drive.Verdict) string { return v.Drive.Transport }},
 	{"ADDRESS", true, func(v drive.Verdict) string { return v.Drive.Address }},
-	{"BLOCK", true, func(v drive.Verdict) string { return strconv.FormatInt(v.Drive.LogicalBlock, 10) }},
+	{"BLOCK", true, func(v drive.Verdict) string { return size(v.Drive.LogicalBlock) }},
 	{"USED-LIFE", true, usedLife},
 	{"HEALTH", true, func(v drive.Verdict) string { return string(v.Drive.Health.Status) }},
 	{"ID", true, func(v drive.Verdict) string { return v.Drive.ID }},

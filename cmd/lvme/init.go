@@ -85,7 +85,7 @@ func (n node) plan(choose choice) (plan volume.Plan, unfinished bool, err error)
 		return volume.Plan{}, false, err
 	}
 	defer s.Close()
-	if err := choose.check(n.options.Config, s.Verdicts()); err != nil {
+	if err := errors.Join(n.adopted(s.Key()), choose.check(n.options.Config, s.Verdicts())); err != nil {
 		return volume.Plan{}, false, err
 	}
 	unfinished = slices.ContainsFunc(s.Pools(n.ctx), func(p volume.Pool) bool { return !p.Away && p.Problem != "" })

@@ -54,10 +54,15 @@ type column[T any] struct {
 	cell func(T) string
 }
 
-// write writes the rows as a table, or the whole as JSON.
+// write writes the rows as a table, or the whole as JSON. A table without rows
+// is a word.
 func write[T any](w io.Writer, o output, whole any, rows []T, columns []column[T]) error {
 	if o.form == asJSON {
 		return writeJSON(w, whole)
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(w, "None.")
+		return err
 	}
 	shown := slices.DeleteFunc(slices.Clone(columns), func(c column[T]) bool { return c.wide && o.form != asWide })
 	var heads []string

@@ -12,7 +12,7 @@ import (
 	"github.com/lvme/lvme/volume"
 )
 
-const poolsHelp = `Show the pools of this node: each is one LVM volume group with a thin pool in it.
+const poolsHelp = `Show the pools of this node: each is an LVM volume group with a thin pool in it.
 
 THIN is the size of the thin pool, USED what it holds, and COMMITTED what its
 volumes and snapshots may come to hold; new volumes fit as long as COMMITTED

@@ -74,24 +74,27 @@ func addVerbosity(root *cobra.Command) {
 	klog.InitFlags(&all)
 	root.PersistentFlags().AddGoFlag(all.Lookup("v"))
 	v := root.PersistentFlags().Lookup("v")
-	v.Usage = "how much to log: 0 what changes, 4 every call"
+	v.Usage = "how much to log, a `level`: 0 what changes, 4 every call"
 }
 
 // run runs the command that args say and returns the exit code.
 func (p *program) run(args []string) int {
 	p.root.SetArgs(args)
 	cmd, err := p.root.ExecuteContextC(context.Background())
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case p.understood:
-		complain(p.env, err)
-		return exitFailed
 	}
 	complain(p.env, err)
+	if p.understood && !errors.As(err, new(usageError)) {
+		return exitFailed
+	}
 	fmt.Fprintf(p.env.stderr, "See '%s --help'.\n", cmd.CommandPath())
 	return exitUsage
 }
+
+// usageError says that the command line is wrong in a way that only the
+// command itself can see.
+type usageError struct{ error }
 
 // complain writes an error as lines of "lvme: ".
 func complain(env *environment, err error) {

@@ -16,7 +16,7 @@ func newSnapshots(env *environment) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use: "snapshots", Aliases: []string{"snapshot"}, Short: "Show the snapshots",
-		Long:    "Show the snapshots on the drives that are in this node.\n\nRESERVED is what a snapshot counts against its pool: what its source held when\nit was taken. The ID (-o wide) is the snapshotHandle of its VolumeSnapshotContent.",
+		Long:    "Show the snapshots on the drives that are in this node.\n\nRESERVED is what a snapshot counts against its pool: what its source held when\nit was taken. The ID (-o wide) is the snapshotHandle of its\nVolumeSnapshotContent.",
 		Example: "  lvme snapshots\n  lvme snapshots -o json | jq '.snapshots[] | {name, source}'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

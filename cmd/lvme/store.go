@@ -96,5 +96,21 @@ func (env *environment) show(cmd *cobra.Command, f storeFlags, with func(context
 		return err
 	}
 	defer s.Close()
+	if err := n.adopted(s.Key()); err != nil {
+		fmt.Fprintln(env.stderr, "lvme:", err)
+	}
 	return with(n.ctx, s)
+}
+
+// adopted says whether this host is the node of the store that was found on
+// its drives; a store that is only looked at is shown before it is adopted.
+func (n node) adopted(store string) error {
+	if store == "" {
+		return nil // there is none, and nothing to adopt
+	}
+	_, err := hostrecord.Load(n.options.Dir, n.options.Machine)
+	if errors.Is(err, hostrecord.ErrNone) || errors.Is(err, hostrecord.ErrOtherMachine) {
+		return fmt.Errorf("the drives of this node carry store %s, which is not this host's: 'lvme adopt' makes it so", store)
+	}
+	return err
 }
