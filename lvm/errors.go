@@ -108,7 +108,7 @@ var kinds = []struct {
 	{ErrNoSpace, says(`[Ii]nsufficient free space|Insufficient suitable allocatable extents|reached threshold|above threshold, new volumes are not allowed`)},
 	{ErrInUse, says(`contains a filesystem in use|Logical volume \S+ in use\.|Do you really want to remove|will remove \d+ dependent volume|exclusively\.|is used by VG`)},
 	{ErrNotBlank, says(`signature detected on|existing signature|device has a signature|device is partitioned|is already in volume group`)},
-	{ErrInvalid, says(`is invalid\.|too small|must not exceed|length \d+ is not supported|must differ|Volume too large`)},
+	{ErrInvalid, says(`is invalid\.|too small|must not exceed|length \d+ is not supported|must differ|Volume too large|Please specify either size or extents`)},
 }
 
 func says(expr string) *regexp.Regexp { return regexp.MustCompile(expr) }

@@ -49,8 +49,11 @@ func (l *LVM) CreateThin(ctx context.Context, vg VG, spec ThinSpec) error {
 // freezes the filesystem of an active origin meanwhile. One command.
 //
 // ErrStaleThinID says that the pool holds a volume unknown to LVM under the
-// next number; nothing is left behind, and every snapshot will fail alike
-// until a CreateThin has taken that number.
+// next number, and that no snapshot was made. If the origin is active, every
+// snapshot fails alike until a CreateThin has taken that number. If it is
+// inactive, LVM has queued a delete of that volume, which its next change of
+// the pool carries out: whoever wants to keep the volume must not change the
+// pool again.
 func (l *LVM) Snapshot(ctx context.Context, vg VG, spec SnapshotSpec) error {
 	if err := vg.newLV(spec.Name, sectorSize, spec.Tags); err != nil {
 		return fmt.Errorf("snapshot: %w", err)

@@ -84,8 +84,10 @@ func TestParseNames(t *testing.T) {
 	if want := []string{"vg-a", "vg-b"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	if got, err := parseNames(make([]byte, 32)); err != nil || len(got) != 0 {
-		t.Errorf("no devices: got %v, %v", got, err)
+	for _, none := range [][]byte{nil, make([]byte, 32)} {
+		if got, err := parseNames(none); err != nil || len(got) != 0 {
+			t.Errorf("no devices: got %v, %v", got, err)
+		}
 	}
 	if got, err := parseNames(entry(1, 4000, "x")); err == nil {
 		t.Errorf("next outside: got %v and no error", got)
@@ -106,7 +108,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("negative bounds: %+v", target)
 			}
 		}
-		if _, err := parseNames(data); err == nil && len(data) < nameOffset {
+		if _, err := parseNames(data); err == nil && len(data) > 0 && len(data) < nameOffset {
 			t.Errorf("names out of %d bytes", len(data))
 		}
 	})

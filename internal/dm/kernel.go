@@ -219,9 +219,13 @@ func parseTargets(data []byte, count int) ([]Target, error) {
 }
 
 // parseNames reads a chain of struct dm_name_list; next is the distance to the
-// following one, 0 at the last. A first one without a device number means none.
+// following one, 0 at the last. No data, or a first one without a device
+// number, means none.
 func parseNames(data []byte) ([]string, error) {
 	var names []string
+	if len(data) == 0 {
+		return nil, nil
+	}
 	for at := 0; ; {
 		if at+nameOffset > len(data) {
 			return nil, fmt.Errorf("name %d lies outside of the answer", len(names)+1)

@@ -75,6 +75,7 @@ func (f *Fake) lvremove(c *command) answer {
 		p.transaction++
 		return refuse(failed, append(a.stderr, "Failed to update thin pool "+p.path()+".")...)
 	}
+	p.sendQueued()
 	p.kernel.clear(v.thinID)
 	delete(p.kernel.thins, v.thinID)
 	p.step()

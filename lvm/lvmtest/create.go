@@ -72,6 +72,7 @@ func (f *Fake) createThin(c *command, g *vg, pool string) answer {
 	if a := p.takesThins(); a.code != 0 {
 		return a
 	}
+	p.sendQueued()
 	v := &lv{name: name, segType: "thin", size: roundUp(c.size("-V"), g.extent), tags: c.opts["--addtag"], pool: p, thinID: g.nextThinID(p)}
 	a := f.add(g, v)
 	if a.code != 0 {
@@ -99,18 +100,16 @@ func (f *Fake) createSnapshot(c *command, g *vg, origin string) answer {
 		return a
 	}
 	if o.segType != "thin" {
-		return refuse(badUsage, "Please specify either size or extents with snapshots.")
+		return no("Please specify either size or extents with snapshots.")
 	}
 	p := o.pool
 	if a := p.takesThins(); a.code != 0 {
 		return a
 	}
+	p.sendQueued()
 	id := g.nextThinID(p)
 	if p.kernel.thins[id] != nil {
-		return refuse(failed, "device-mapper: message ioctl on  (254:2) failed: File exists",
-			fmt.Sprintf("Failed to process message \"create_snap %d %d\".", id, o.thinID),
-			fmt.Sprintf("Thin pool %s-tpool (254:2) already contain thin device with device_id %d.", p.device(), id),
-			"Failed to suspend thin snapshot origin "+o.path()+".")
+		return p.staleSnapshot(id, o)
 	}
 	v := &lv{name: name, segType: "thin", size: o.size, tags: c.opts["--addtag"], pool: p, thinID: id, origin: o,
 		readOnly: c.value("-p") == "r", skip: !c.has("-kn")}
@@ -120,6 +119,20 @@ func (f *Fake) createSnapshot(c *command, g *vg, origin string) answer {
 		p.step()
 	}
 	return a
+}
+
+// staleSnapshot is how a snapshot fails whose number the kernel has given away.
+// With an inactive origin LVM leaves it to its next change of the pool to
+// delete what it takes for its own half-made snapshot.
+func (v *lv) staleSnapshot(id int64, origin *lv) answer {
+	last := "Failed to suspend thin snapshot origin " + origin.path() + "."
+	if !origin.active {
+		last = "Failed to suspend " + v.path() + " with queued messages."
+		v.doomed = id
+	}
+	return refuse(failed, "device-mapper: message ioctl on  (254:2) failed: File exists",
+		fmt.Sprintf("Failed to process message \"create_snap %d %d\".", id, origin.thinID),
+		fmt.Sprintf("Thin pool %s-tpool (254:2) already contain thin device with device_id %d.", v.device(), id), last)
 }
 
 // takesThins is LVM's look at a pool before it makes a thin in it.
@@ -141,6 +154,17 @@ func (v *lv) takesThins() answer {
 
 func (v *lv) wantsRepair() answer {
 	return no("Check of pool %s failed (status:64). Manual repair required!", v.path())
+}
+
+// sendQueued does what a failed snapshot has left to be done.
+func (v *lv) sendQueued() {
+	if v.doomed == 0 {
+		return
+	}
+	v.kernel.clear(v.doomed)
+	delete(v.kernel.thins, v.doomed)
+	v.doomed = 0
+	v.step()
 }
 
 // step counts a change of the pool in the VG and in the kernel alike.

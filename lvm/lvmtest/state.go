@@ -68,6 +68,8 @@ type lv struct {
 	transaction int64
 	layered     bool
 	kernel      *kernelPool
+	// doomed is the number of a thin that LVM has queued a delete for.
+	doomed int64
 
 	// of a thin
 	pool   *lv

@@ -1,0 +1,146 @@
+package lvm_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lvme/lvme/internal/dm"
+	"github.com/lvme/lvme/internal/run"
+	"github.com/lvme/lvme/lvm"
+	"github.com/lvme/lvme/lvm/lvmtest"
+)
+
+// TestReal is Suite on this machine's LVM. It wipes the drives that it is given.
+func TestReal(t *testing.T) {
+	if os.Getenv("LVME_BED") != "1" {
+		t.Skip("needs the bed: a machine whose drives may be wiped says so with LVME_BED=1")
+	}
+	lvmtest.Suite(t, newReal)
+}
+
+// realDrives are the bed's: LVME_BED_DRIVES has their serial numbers, or paths.
+func realDrives(t *testing.T) []string {
+	var drives []string
+	for serial := range strings.SplitSeq(os.Getenv("LVME_BED_DRIVES"), ",") {
+		if strings.HasPrefix(serial, "/dev/") {
+			drives = append(drives, serial)
+			continue
+		}
+		files, err := filepath.Glob("/sys/block/nvme*/device/serial")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if is, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(is)) == serial {
+				drives = append(drives, "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(file))))
+			}
+		}
+	}
+	if len(drives) < 3 {
+		t.Fatalf("found the drives %v of LVME_BED_DRIVES=%q: the suite needs three", drives, os.Getenv("LVME_BED_DRIVES"))
+	}
+	return drives[:3]
+}
+
+func newReal(t *testing.T) lvmtest.Env {
+	drives := realDrives(t)
+	wipe(t, drives)
+	t.Cleanup(func() {
+		nothingSuspended(t)
+		wipe(t, drives)
+	})
+	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale,
+		Sign: func(t *testing.T, path string) { must(t, "mkfs.ext4", "-q", path) }}
+}
+
+func wipe(t *testing.T, drives []string) {
+	t.Helper()
+	report, err := lvm.New(run.Host{}, dm.Open()).Scan(context.Background(), drives)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A drive at a time, since two VGs may have one name.
+	for _, vg := range report.VGs {
+		must(t, "lvm", "vgremove", "--devices", strings.Join(vg.VG().Devices, ","), "-ff", "--yes", vg.Name)
+	}
+	for _, drive := range drives {
+		must(t, "wipefs", "-aq", drive)
+	}
+}
+
+func nothingSuspended(t *testing.T) {
+	k := dm.Open()
+	names, err := k.Names(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if info, err := k.Info(context.Background(), name); err != nil || info.Suspended {
+			t.Errorf("left behind: %+v, %v", info, err)
+		}
+	}
+}
+
+func must(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	res, err := run.Host{}.Run(context.Background(), run.Cmd{Name: name, Args: args, Changes: true})
+	if err != nil || res.Code != 0 {
+		t.Fatalf("%s %s: %v, exit %d: %s", name, strings.Join(args, " "), err, res.Code, res.Stderr)
+	}
+	return string(res.Stdout)
+}
+
+// write goes around the page cache, so that a full pool is seen at once.
+func write(t *testing.T, vg, lv string, size int64) {
+	t.Helper()
+	f, err := os.OpenFile(lvm.DevicePath(vg, lv), os.O_WRONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const step = 1 << 20
+	raw := bytes.Repeat([]byte{0xa5}, 2*step)
+	// O_DIRECT wants memory that begins at a page.
+	buf := raw[aligned(raw):][:step]
+	for at := int64(0); at < size; at += step {
+		if _, err := f.WriteAt(buf[:min(step, size-at)], at); err != nil {
+			t.Logf("%s/%s takes %d of %d bytes: %v", vg, lv, at, size, err)
+			return
+		}
+	}
+}
+
+func open(t *testing.T, vg, lv string) func() {
+	t.Helper()
+	f, err := os.Open(lvm.DevicePath(vg, lv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { f.Close() }
+}
+
+// stale makes the volume by the kernel's own messages, behind LVM's back.
+func stale(t *testing.T, vg, pool string, number int64) {
+	t.Helper()
+	names, err := dm.Open().Names(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := dm.DeviceName(vg, pool, "tpool")
+	if !slices.Contains(names, dev) {
+		dev = dm.DeviceName(vg, pool)
+	}
+	must(t, "dmsetup", "message", dev, "0", fmt.Sprintf("create_thin %d", number))
+	must(t, "dmsetup", "create", "lvme-stale", "--table", fmt.Sprintf("0 32768 thin %s %d", dm.Path(dev), number))
+	must(t, "udevadm", "settle")
+	must(t, "dd", "if=/dev/urandom", "of="+dm.Path("lvme-stale"), "bs=1M", "count=1", "oflag=direct")
+	must(t, "dmsetup", "remove", "--retry", "lvme-stale")
+}
