@@ -142,35 +142,24 @@ func (e *entry) convertMode(w wanted, src entry) {
 func (s *Store) reserve(p *pool, w wanted, bytes int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	class, ok := s.Config.Class(p.tags.class)
-	if !ok {
-		class.Thin.Overcommit = 1
-	}
-	if room := p.thinRoom(class.Thin.Overcommit); room < bytes {
+	if room := p.thinRoom(s.classOf(p).Overcommit); room < bytes {
 		return nil, fmt.Errorf("%w for a copy of %s: it needs %d bytes in %s, which has %d left to promise", ErrNoSpace, w.Source, bytes, vgName(p.id), room)
 	}
 	return s.promise(p, Thin, bytes), nil
 }
 
 // growCopy brings a copy that was to be larger than its source to its size.
-func (s *Store) growCopy(ctx context.Context, p *pool, lv string) error {
-	unlock, err := p.lock(ctx)
+func (s *Store) growCopy(ctx context.Context, k Key) error {
+	p, err := s.poolOf(k)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	s.mu.RLock()
-	e, ok := p.entries[lv]
-	s.mu.RUnlock()
-	if !ok {
-		return fmt.Errorf("LV %s: %w", lv, ErrNotFound)
-	}
-	if e.bytes >= e.target {
-		return nil
-	}
-	return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, lv, e.target) }, func() {
-		e.bytes = e.target
-		p.entries[lv] = e
+	return s.underLock(ctx, p, func() error {
+		e := s.entry(p, k.LV)
+		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, k.LV, e.target) }, func() {
+			e.bytes = e.target
+			p.entries[k.LV] = e
+		})
 	})
 }
 
@@ -193,11 +182,7 @@ func (s *Store) CreateSnapshot(ctx context.Context, spec SnapshotSpec) (Snapshot
 
 func (s *Store) createSnapshot(ctx context.Context, spec SnapshotSpec, lv string) (Snapshot, error) {
 	for range 2 {
-		s.mu.RLock()
-		p, e, exists := s.findLV(lv)
-		s.mu.RUnlock()
-		if exists {
-			have := p.snapshotOf(s.key, e)
+		if have, exists := s.lookUpSnapshot(lv); exists {
 			if have.Source != spec.Source || have.Name != spec.Name {
 				return Snapshot{}, fmt.Errorf("%w: it is of volume %s, not %s", ErrConflict, have.Source, spec.Source)
 			}
@@ -208,6 +193,16 @@ func (s *Store) createSnapshot(ctx context.Context, spec SnapshotSpec, lv string
 		}
 	}
 	return Snapshot{}, fmt.Errorf("LV %s: %w", lv, ErrConflict)
+}
+
+func (s *Store) lookUpSnapshot(lv string) (Snapshot, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, e, exists := s.findLV(lv)
+	if !exists {
+		return Snapshot{}, false
+	}
+	return p.snapshotOf(s.key, e), true
 }
 
 func (s *Store) takeSnapshot(ctx context.Context, spec SnapshotSpec, lv string) error {

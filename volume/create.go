@@ -145,11 +145,9 @@ func chooseSize(r Range, least int64) (int64, error) {
 // create looks, compares, and makes what is missing.
 func (s *Store) create(ctx context.Context, w wanted) (Volume, error) {
 	for range 2 {
-		s.mu.RLock()
-		p, e, exists := s.findLV(w.lv)
-		s.mu.RUnlock()
+		have, target, exists := s.lookUp(w.lv)
 		if exists {
-			return s.converge(ctx, w, p, e)
+			return s.converge(ctx, w, have, target)
 		}
 		err := s.make(ctx, w)
 		// The name is taken by an LV that was not known: an earlier command
@@ -164,30 +162,41 @@ func (s *Store) create(ctx context.Context, w wanted) (Volume, error) {
 	return Volume{}, fmt.Errorf("create volume %q: LV %s: %w", w.Name, w.lv, ErrConflict)
 }
 
+// lookUp finds the volume of an LV name in any pool, and the size that it is
+// to get when it is not yet finished.
+func (s *Store) lookUp(lv string) (have Volume, target int64, exists bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, e, exists := s.findLV(lv)
+	if !exists {
+		return Volume{}, 0, false
+	}
+	return p.volume(s.key, e), e.target, true
+}
+
 // converge compares the volume that exists with the wanted one and finishes
 // what an earlier attempt left undone.
-func (s *Store) converge(ctx context.Context, w wanted, p *pool, e entry) (Volume, error) {
-	if err := w.compare(p, e, s.key); err != nil {
+func (s *Store) converge(ctx context.Context, w wanted, have Volume, target int64) (Volume, error) {
+	if err := w.compare(have, max(have.Bytes, target)); err != nil {
 		return Volume{}, fmt.Errorf("create volume %q: %w", w.Name, err)
 	}
-	if e.bytes < e.target {
-		if err := s.growCopy(ctx, p, e.lv); err != nil {
+	if have.Bytes < target {
+		if err := s.growCopy(ctx, have.Key); err != nil {
 			return Volume{}, fmt.Errorf("create volume %q: %w", w.Name, err)
 		}
 	}
-	return s.Volume(ctx, Key{Store: s.key, VG: p.id, LV: e.lv})
+	return s.Volume(ctx, have.Key)
 }
 
-// compare says in what the volume that exists differs from the wanted one.
-func (w wanted) compare(p *pool, e entry, store string) error {
+// compare says in what the volume that exists, or will have bytes when it is
+// finished, differs from the wanted one.
+func (w wanted) compare(have Volume, bytes int64) error {
 	differs := func(what, have, want string) error {
 		return fmt.Errorf("%w: its %s is %q, not %q", ErrConflict, what, have, want)
 	}
-	have := p.volume(store, e)
-	have.Bytes = max(have.Bytes, e.target)
 	switch {
-	case e.name != w.Name:
-		return differs("name", e.name, w.Name)
+	case have.Name != w.Name:
+		return differs("name", have.Name, w.Name)
 	case have.Source != w.Source:
 		return differs("source", have.Source.String(), w.Source.String())
 	case have.Class != w.class.Name && (w.Class != "" || w.Source.IsZero()):
@@ -198,8 +207,8 @@ func (w wanted) compare(p *pool, e entry, store string) error {
 		return differs("mode", string(have.Mode), string(w.Mode))
 	case w.FSType != "" && have.FSType != w.FSType:
 		return differs("filesystem", have.FSType, w.FSType)
-	case have.Bytes < w.Size.Required, w.Size.Limit > 0 && have.Bytes > w.Size.Limit:
-		return differs("size in bytes", strconv.FormatInt(have.Bytes, 10), fmt.Sprintf("%d to %d", w.Size.Required, w.Size.Limit))
+	case bytes < w.Size.Required, w.Size.Limit > 0 && bytes > w.Size.Limit:
+		return differs("size in bytes", strconv.FormatInt(bytes, 10), fmt.Sprintf("%d to %d", w.Size.Required, w.Size.Limit))
 	}
 	return nil
 }

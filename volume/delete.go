@@ -60,28 +60,41 @@ func (s *Store) remove(ctx context.Context, k Key, kind string, rightKind bool, 
 	return err
 }
 
-// drop removes an LV. One that is already gone is what was wanted.
+// drop removes an LV, switching it off first: what somebody has open cannot be
+// switched off. One that is already gone is what was wanted.
 func (s *Store) drop(ctx context.Context, p *pool, lv string) error {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return whileBusy(ctx, func() error {
-		err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { delete(p.entries, lv) })
-		if errors.Is(err, ErrNotFound) {
-			return nil
+	if e := s.entry(p, lv); e.active {
+		if err := s.deactivate(ctx, p, e); err != nil {
+			return err
 		}
-		return err
-	})
+	}
+	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { delete(p.entries, lv) })
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// entry is the entry of that LV as it is now.
+func (s *Store) entry(p *pool, lv string) entry {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return p.entries[lv]
 }
 
 // giveBack discards the blocks of a thin volume, in bounded steps, before it
 // is removed: removing alone tells the drive nothing. A volume that nobody
 // wrote to has none. Others may change the VG meanwhile.
 func (s *Store) giveBack(ctx context.Context, p *pool, e entry) error {
-	class, known := s.Config.Class(p.tags.class)
-	if !known || !class.Thin.GiveBack || e.state == Fresh || e.state == Quarantined {
+	s.mu.RLock()
+	class := s.classOf(p)
+	s.mu.RUnlock()
+	if !class.GiveBack || e.state == Fresh || e.state == Quarantined {
 		return nil
 	}
 	if err := s.reopen(ctx, p, e); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/lvme/lvme/drive"
 	"github.com/lvme/lvme/lvm"
 )
 
@@ -81,7 +82,7 @@ func (s *Store) promiseMore(p *pool, v Volume, bytes int64) (release func(), err
 	defer s.mu.Unlock()
 	more, room := bytes-v.Bytes, p.thickRoom()
 	if v.Type == Thin {
-		room = p.thinRoom(s.overcommit(p))
+		room = p.thinRoom(s.classOf(p).Overcommit)
 	}
 	if more > room {
 		return nil, fmt.Errorf("%w in %s: it needs %d bytes more, which has %d left", ErrNoSpace, vgName(p.id), more, room)
@@ -89,12 +90,13 @@ func (s *Store) promiseMore(p *pool, v Volume, bytes int64) (release func(), err
 	return s.promise(p, v.Type, more), nil
 }
 
-// overcommit is how many times over the pool may be promised.
-func (s *Store) overcommit(p *pool) float64 {
+// classOf is what the configuration says of the pool's thin volumes; a class
+// that it does not know any more is not overcommitted. s.mu is held.
+func (s *Store) classOf(p *pool) drive.Thin {
 	if class, ok := s.Config.Class(p.tags.class); ok && p.tags.class != "" {
-		return class.Thin.Overcommit
+		return class.Thin
 	}
-	return 1
+	return drive.Thin{Overcommit: 1}
 }
 
 // Capacity is what a class can still take of one type; class "" is the default

@@ -130,6 +130,12 @@ func (s *Store) underLock(ctx context.Context, p *pool, work func() error) error
 // release frees the extents of an LV that was wiped; the pool's writer lock is
 // held.
 func (s *Store) release(ctx context.Context, p *pool, lv string) error {
+	err := whileBusy(ctx, func() error {
+		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, lv) }, func() {})
+	})
+	if err != nil {
+		return err
+	}
 	if p.legs() > 1 && lv != initWipeLV {
 		if err := s.wipeRaidMetadata(ctx, p, lv); err != nil {
 			return err
@@ -141,23 +147,18 @@ func (s *Store) release(ctx context.Context, p *pool, lv string) error {
 			return err
 		}
 	}
-	err := whileBusy(ctx, func() error {
-		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { delete(p.wiping, lv) })
-	})
-	if err != nil {
+	if err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() {}); err != nil {
 		return err
 	}
+	// The report says what is free now, and that the LV is gone.
 	return s.reload(ctx, p)
 }
 
 // wipeRaidMetadata zeroes what writing through a raid LV does not reach: the
-// metadata extents of its legs. They are written on the drive itself, so the
-// LV is switched off, and the report that says where they are is taken under
+// metadata extents of its legs. They are written on the drive itself, with the
+// LV switched off, and the report that says where they are is taken under
 // the lock that keeps everybody from moving them.
 func (s *Store) wipeRaidMetadata(ctx context.Context, p *pool, lv string) error {
-	if err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, lv) }, func() {}); err != nil {
-		return err
-	}
 	report, err := s.LVM.Report(ctx, p.vg)
 	if err != nil {
 		return domainError(err)
