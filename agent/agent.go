@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -25,7 +26,8 @@ type Agent struct {
 	metrics *metrics
 	server  *grpc.Server
 	socket  net.Listener
-	web     *web // nil without an HTTP port
+	web     *web     // nil without an HTTP port
+	lock    *os.File // no other agent of this host while it is open
 
 	looks  looks
 	opened chan struct{}
@@ -53,16 +55,20 @@ func New(ctx context.Context, o Options, h Host) (*Agent, error) {
 	return a, nil
 }
 
+// listen takes the lock and the sockets, all or none.
 func (a *Agent) listen(ctx context.Context) (err error) {
-	if a.socket, err = driver.Listen(a.options.Socket); err != nil {
+	if a.lock, err = lockStore(a.options.StateDir); err != nil {
 		return err
+	}
+	if a.socket, err = driver.Listen(a.options.Socket); err != nil {
+		return errors.Join(err, a.lock.Close())
 	}
 	address, err := httpAddress(a.options.HTTP)
 	if err == nil && address != "" {
 		a.web, err = newWeb(ctx, address, a)
 	}
 	if err != nil {
-		return errors.Join(err, a.socket.Close())
+		return errors.Join(err, a.socket.Close(), a.lock.Close())
 	}
 	return nil
 }
@@ -99,7 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		s.Close()
 	}
 	log.Info("agent stopped")
-	return err
+	return errors.Join(err, a.lock.Close())
 }
 
 // Store is the open store, nil before there is one.

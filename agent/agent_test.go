@@ -245,12 +245,22 @@ func TestAgentSaysWhatTheHostLacks(t *testing.T) {
 	}
 }
 
-func TestOnlyOneAgentASocket(t *testing.T) {
+func TestOnlyOneAgent(t *testing.T) {
 	host, o := agenttest.NewHost(t, 0), agenttest.Options(t)
-	agenttest.Start(t, o, host.Agent()).WaitOpen()
-	if _, err := agent.New(t.Context(), o, host.Agent()); !errors.Is(err, driver.ErrSocketInUse) {
-		t.Errorf("a second agent: %v", err)
+	first := agenttest.Start(t, o, host.Agent()).WaitOpen()
+	sameStore := agenttest.Options(t)
+	sameStore.StateDir = o.StateDir
+	if _, err := agent.New(t.Context(), sameStore, host.Agent()); !errors.Is(err, agent.ErrRunning) {
+		t.Errorf("a second agent of the store: %v", err)
 	}
+	sameSocket := agenttest.Options(t)
+	sameSocket.Socket = o.Socket
+	if _, err := agent.New(t.Context(), sameSocket, host.Agent()); !errors.Is(err, driver.ErrSocketInUse) {
+		t.Errorf("a second agent on the socket: %v", err)
+	}
+	first.Stop()
+	agenttest.Start(t, sameStore, host.Agent()).WaitOpen()
+	agenttest.Start(t, sameSocket, host.Agent()).WaitOpen()
 }
 
 func TestPortInUseLeavesNoSocket(t *testing.T) {
