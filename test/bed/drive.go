@@ -223,13 +223,8 @@ func (n *Node) unplug(ctx context.Context, m *machine, d *drive) error {
 			return err
 		}
 	}
-	wait, stop := m.qmp.watch(func(e message) bool { return e.Event == "DEVICE_DELETED" && e.Data.Device == d.id("nvme") })
-	defer stop()
-	if err := m.qmp.do(ctx, "device_del", args{"id": d.id("nvme")}); err != nil {
+	if err := m.pull(ctx, d.id("nvme")); err != nil {
 		return err
-	}
-	if err := wait(ctx); err != nil {
-		return fmt.Errorf("the guest does not let go of it: %w", err)
 	}
 	for _, node := range slices.Backward(d.blockNodes()) {
 		if err := m.qmp.do(ctx, "blockdev-del", args{"node-name": node["node-name"]}); err != nil {
@@ -242,6 +237,19 @@ func (n *Node) unplug(ctx context.Context, m *machine, d *drive) error {
 	n.freeSlot(d)
 	_, err := m.awaitDrive(ctx, d.Serial, true)
 	return err
+}
+
+// pull takes a device out and waits until the guest has let go of it.
+func (m *machine) pull(ctx context.Context, id string) error {
+	wait, stop := m.qmp.watch(func(e message) bool { return e.Event == "DEVICE_DELETED" && e.Data.Device == id })
+	defer stop()
+	if err := m.qmp.do(ctx, "device_del", args{"id": id}); err != nil {
+		return err
+	}
+	if err := wait(ctx); err != nil {
+		return fmt.Errorf("the guest does not let go of the device: %w", err)
+	}
+	return nil
 }
 
 // awaitDrive waits until the guest has a drive, or has lost it, and returns its device node.

@@ -12,7 +12,7 @@ import (
 	"github.com/lvme/lvme/test/bed/internal/wire"
 )
 
-// slots is how many drives a machine takes.
+// slots is how many drives a machine takes. One more slot, the last, is for handing files over.
 const slots = 16
 
 // kernelArgs is the kernel's command line. The crypto self-tests crash or crawl under TCG; what is of the real
@@ -33,7 +33,7 @@ func (img *image) machineArgs() []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "q35,hpet=off,vmport=off,smbus=off,sata=off,i8042=off",
 		"-accel", "tcg,thread=multi,tb-size=512",
-		"-cpu", "max",
+		"-cpu", "max,-erms,-fsrm,-fzrm,-fsrs,-fsrc", // without the string instructions: TCG does them byte by byte
 		"-smp", strconv.Itoa(img.shape.CPUs),
 		"-m", strconv.Itoa(img.shape.MemoryMiB),
 		"-kernel", filepath.Join(img.cache.path(img.root), kernelFile),
@@ -42,7 +42,7 @@ func (img *image) machineArgs() []string {
 		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "qemu"),
 		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "seabios"),
 	}
-	for i := range slots {
+	for i := range slots + 1 {
 		argv = append(argv, "-device", encode(args{
 			"driver": "pcie-root-port", "id": port(i), "bus": "pcie.0", "chassis": i + 1,
 			"addr": fmt.Sprintf("%#x.%d", 4+i/8, i%8), "multifunction": i%8 == 0,

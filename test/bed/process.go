@@ -28,6 +28,8 @@ type machine struct {
 	console *tail  // what the guest wrote
 	stderr  *tail  // what QEMU wrote
 
+	transfers int // files handed over as disks
+
 	ended chan struct{} // closed when the process has ended
 	err   error         // how; valid once ended is closed
 }

@@ -134,7 +134,7 @@ func put(conn io.ReadWriter, file wire.File) error {
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	_, err = io.CopyN(tmp, conn, file.Size)
+	err = receive(tmp, conn, file)
 	if err := errors.Join(err, tmp.Chmod(os.FileMode(file.Mode)), tmp.Close()); err != nil {
 		return err
 	}
@@ -142,6 +142,42 @@ func put(conn io.ReadWriter, file wire.File) error {
 		return err
 	}
 	return wire.WriteJSON(conn, wire.Reply{})
+}
+
+// receive copies a file's content from where the host has put it.
+func receive(to io.Writer, conn io.Reader, file wire.File) error {
+	if file.Disk == "" {
+		_, err := io.CopyN(to, conn, file.Size)
+		return err
+	}
+	device, err := awaitDisk(file.Disk, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	disk, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{to}, io.LimitReader(disk, file.Size), make([]byte, 1<<20))
+	return err
+}
+
+// awaitDisk waits for the virtio disk with a serial number and returns its device node.
+func awaitDisk(serial string, limit time.Duration) (string, error) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		files, err := filepath.Glob("/sys/block/vd*/serial")
+		if err != nil {
+			return "", err
+		}
+		for _, file := range files {
+			device := "/dev/" + filepath.Base(filepath.Dir(file))
+			if raw, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(raw)) == serial {
+				return device, awaitFile(device, limit)
+			}
+		}
+	}
+	return "", fmt.Errorf("disk %s did not appear within %s", serial, limit)
 }
 
 // get sends a file. What grows meanwhile is cut at the size promised.

@@ -25,7 +25,7 @@ const maxFrame = 1 << 20
 const (
 	OpHello   = "hello"   // makes a restored guest this node: clock, entropy, names
 	OpRun     = "run"     // runs a command; frames follow in both directions
-	OpPut     = "put"     // Size raw bytes follow
+	OpPut     = "put"     // Size raw bytes follow, or are on a disk
 	OpGet     = "get"     // the reply's Size raw bytes follow
 	OpDial    = "dial"    // raw bytes in both directions follow
 	OpDrive   = "drive"   // waits until the drive is there, or gone
@@ -61,11 +61,13 @@ type Run struct {
 	Cols uint16
 }
 
-// File names a file in the guest. Size is the number of bytes that follow.
+// File names a file in the guest. Size is the number of bytes that follow, or that the disk with the serial number Disk
+// holds.
 type File struct {
 	Path string
 	Mode uint32
 	Size int64
+	Disk string `json:",omitempty"`
 }
 
 // Dial names an address in the guest, as in net.Dial.
