@@ -203,7 +203,7 @@ func TestHotPlugUnderLoad(t *testing.T) {
 		t.Errorf("size and block size: %q", got)
 	}
 	sh(t, n, "echo data > /root/data; dd if=/root/data bs=4096 conv=sync of="+dev+" oflag=direct")
-	sh(t, n, "(while dd if=/dev/zero of="+dev+" seek=1 bs=64k count=1000 oflag=direct; do :; done) >/dev/null 2>&1 &")
+	sh(t, n, "(while dd if=/dev/zero of="+dev+" seek=1 bs=64k count=1000 oflag=direct conv=nocreat; do :; done) >/dev/null 2>&1 &")
 	must(t, "remove under load", func() error { return n.RemoveDrive(t.Context(), "B") })
 	sh(t, n, "! test -b "+dev)
 	must(t, "replug", func() error { return n.ReplugDrive(t.Context(), "B") })

@@ -18,7 +18,7 @@ const slots = 16
 // kernelArgs is the kernel's command line. The crypto self-tests crash or crawl under TCG; what is of the real
 // machine's speed only (mitigations) or of its diversity (random addresses, interface names) is off.
 const kernelArgs = "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 cryptomgr.notests mitigations=off nokaslr " +
-	"nvme_core.io_timeout=86400 random.trust_cpu=on net.ifnames=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
+	"nvme_core.io_timeout=86400 random.trust_cpu=on net.ifnames=0"
 
 // shape is what a saved state depends on.
 type shape struct {
@@ -31,7 +31,7 @@ type shape struct {
 func (img *image) machineArgs() []string {
 	argv := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "q35,hpet=off,vmport=off,smbus=off,sata=off,i8042=off",
+		"-machine", "q35,vmport=off,smbus=off,sata=off,i8042=off",
 		"-accel", "tcg,thread=multi,tb-size=512",
 		"-cpu", "max,-erms,-fsrm,-fzrm,-fsrs,-fsrc", // without the string instructions: TCG does them byte by byte
 		"-smp", strconv.Itoa(img.shape.CPUs),
@@ -95,21 +95,16 @@ const (
 // makeReady boots a guest without drives and saves its state once its daemon answers. There must be no NVMe drive in
 // it: QEMU cannot save one.
 func (img *image) makeReady(ctx context.Context, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, bootLimit)
-	defer cancel()
 	disk := filepath.Join(dir, readyDisk)
 	if err := img.overlay(ctx, disk, filepath.Join(img.cache.path(img.root), "disk.img"), "raw"); err != nil {
 		return err
 	}
 	start := time.Now()
-	m, err := startMachine(ctx, img, disk, nil, nil)
+	m, err := boot(ctx, img, disk, nil, nil)
 	if err != nil {
 		return err
 	}
 	defer m.kill()
-	if err := m.awaitDaemon(ctx); err != nil {
-		return m.explain(fmt.Errorf("boot: %w", err))
-	}
 	img.cache.log("guest booted in %.1fs", time.Since(start).Seconds())
 	return m.explain(m.save(ctx, filepath.Join(dir, readyState)))
 }

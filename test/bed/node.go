@@ -185,9 +185,7 @@ func (n *Node) Boot(ctx context.Context) error {
 	if _, err := n.running(); err == nil {
 		return fmt.Errorf("boot %s: it is running", n.name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, bootLimit)
-	defer cancel()
-	m, err := startMachine(ctx, n.img, n.rootDisk(), n.console, append(hangArgs(), n.driveArgs()...))
+	m, err := boot(ctx, n.img, n.rootDisk(), n.console, append(hangArgs(), n.driveArgs()...))
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", n.name, err)
 	}
@@ -199,11 +197,10 @@ func (n *Node) Boot(ctx context.Context) error {
 	return nil
 }
 
-// meet waits until a booting guest and its drives are there.
+// meet greets a guest that has booted, and waits for its drives.
 func (n *Node) meet(ctx context.Context, m *machine) error {
-	if err := m.awaitDaemon(ctx); err != nil {
-		return err
-	}
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
 	if err := m.hello(ctx, n.name, ""); err != nil {
 		return err
 	}
