@@ -127,14 +127,8 @@ func (a *Agent) open(ctx context.Context) error {
 	a.store = s
 	a.mu.Unlock()
 	n := node.Config{ID: a.options.NodeID, StoreKey: s.Key(), MaxVolumes: s.MaxVolumes()}
-	a.gate.Open(controller.New(s), node.New(n, devices{s}, a.host.Mounts))
+	a.gate.Open(controller.New(s), node.New(n, s, a.host.Mounts))
 	close(a.opened)
 	klog.FromContext(ctx).Info("store is open", "store", s.Key(), "pools", len(s.Pools(ctx)))
 	return nil
 }
-
-// devices adds to the store what only the node service asks of it.
-type devices struct{ *volume.Store }
-
-// DevicePath implements node.Store.
-func (devices) DevicePath(k volume.Key) string { return lvm.DevicePath("lvme-"+k.VG, k.LV) }

@@ -97,9 +97,9 @@ func TestStageOptions(t *testing.T) {
 		flags           []string
 		want            string
 	}{
-		{"ext4", "general", nil, "nosuid nodev errors=remount-ro noatime"},
+		{"ext4", "general", nil, "nosuid nodev errors=remount-ro noinit_itable noatime"},
 		{"xfs", "general", nil, "nosuid nodev nouuid noatime"},
-		{"ext4", "general", []string{"relatime", "noexec"}, "nosuid nodev errors=remount-ro relatime noexec"},
+		{"ext4", "general", []string{"relatime", "noexec"}, "nosuid nodev errors=remount-ro noinit_itable relatime noexec"},
 		{"xfs", "kafka", []string{"nolargeio", "ro"}, "nosuid nodev nouuid noatime nolargeio"},
 		{"btrfs", "general", []string{`context="system_u:object_r:container_file_t:s0:c1,c2"`},
 			`nosuid nodev noatime context="system_u:object_r:container_file_t:s0:c1,c2"`},

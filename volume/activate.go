@@ -45,8 +45,12 @@ func (s *Store) activate(ctx context.Context, k Key) (Device, error) {
 		}
 	}
 	v, err := s.Volume(ctx, k)
-	return Device{Path: lvm.DevicePath(vgName(p.id), e.lv), Volume: v}, err
+	return Device{Path: s.DevicePath(k), Volume: v}, err
 }
+
+// DevicePath is where the device of a volume is while it is active, whether or
+// not there is such a volume.
+func (s *Store) DevicePath(k Key) string { return lvm.DevicePath(VGName(k.VG), k.LV) }
 
 // volumeEntry is the entry of a volume that may be handed out.
 func (s *Store) volumeEntry(k Key) (*pool, entry, error) {
@@ -68,7 +72,7 @@ func (s *Store) volumeEntry(k Key) (*pool, entry, error) {
 
 // proveUnmapped is the proof of Activate; the pool's writer lock is held.
 func (s *Store) proveUnmapped(ctx context.Context, p *pool, e entry) error {
-	mapped, err := s.LVM.ThinMapped(ctx, vgName(p.id), e.lv)
+	mapped, err := s.LVM.ThinMapped(ctx, VGName(p.id), e.lv)
 	if err == nil && mapped == 0 {
 		return nil
 	}
@@ -81,7 +85,7 @@ func (s *Store) proveUnmapped(ctx context.Context, p *pool, e entry) error {
 	if err := s.setState(ctx, p, e.lv, Quarantined, e.fsType); err != nil {
 		return fmt.Errorf("quarantine it: %w", err)
 	}
-	klog.FromContext(ctx).Error(nil, "a new thin volume maps blocks that nobody wrote: quarantined", "vg", vgName(p.id), "lv", e.lv, "mapped", mapped)
+	klog.FromContext(ctx).Error(nil, "a new thin volume maps blocks that nobody wrote: quarantined", "vg", VGName(p.id), "lv", e.lv, "mapped", mapped)
 	return fmt.Errorf("%w: it maps %d bytes that nobody wrote; delete it and make another", ErrQuarantined, mapped)
 }
 
@@ -192,7 +196,7 @@ func (s *Store) deactivateLocked(ctx context.Context, p *pool, e entry) error {
 func (s *Store) deactivate(ctx context.Context, p *pool, e entry) error {
 	mapped := int64(unknownMapped)
 	if !e.thick {
-		if m, err := s.LVM.ThinMapped(ctx, vgName(p.id), e.lv); err == nil {
+		if m, err := s.LVM.ThinMapped(ctx, VGName(p.id), e.lv); err == nil {
 			mapped = m
 		}
 	}

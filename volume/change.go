@@ -103,7 +103,7 @@ func (s *Store) change(ctx context.Context, p *pool, command func(lvm.VG) error,
 	}
 	if err := command(p.vg); err != nil {
 		if lookErr := s.reload(ctx, p); lookErr != nil {
-			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", vgName(p.id))
+			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", VGName(p.id))
 		}
 		return domainError(err)
 	}

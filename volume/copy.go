@@ -143,7 +143,7 @@ func (s *Store) reserve(p *pool, w wanted, bytes int64) (release func(), err err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if room := p.thinRoom(s.classOf(p).Overcommit); room < bytes {
-		return nil, fmt.Errorf("%w for a copy of %s: it needs %d bytes in %s, which has %d left to promise", ErrNoSpace, w.Source, bytes, vgName(p.id), room)
+		return nil, fmt.Errorf("%w for a copy of %s: it needs %d bytes in %s, which has %d left to promise", ErrNoSpace, w.Source, bytes, VGName(p.id), room)
 	}
 	return s.promise(p, Thin, bytes), nil
 }
@@ -250,7 +250,7 @@ func (s *Store) mapped(ctx context.Context, p *pool, e entry) (int64, error) {
 	if e.state == Fresh {
 		return 0, nil
 	}
-	mapped, err := s.LVM.ThinMapped(ctx, vgName(p.id), e.lv)
+	mapped, err := s.LVM.ThinMapped(ctx, VGName(p.id), e.lv)
 	switch {
 	case err == nil:
 		return mapped, nil

@@ -281,7 +281,7 @@ func (s *Store) place(w wanted) (p *pool, bytes int64, release func(), err error
 	var why []string
 	for _, p := range s.poolsOf(w.class.Name) {
 		if problem := p.problem(); problem != "" {
-			why = append(why, vgName(p.id)+" "+problem)
+			why = append(why, VGName(p.id)+" "+problem)
 			continue
 		}
 		room := p.room(w)

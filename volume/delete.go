@@ -101,7 +101,7 @@ func (s *Store) giveBack(ctx context.Context, p *pool, e entry) error {
 		return err
 	}
 	err := whileBusy(ctx, func() error {
-		err := s.Blocks.Discard(ctx, lvm.DevicePath(vgName(p.id), e.lv))
+		err := s.Blocks.Discard(ctx, lvm.DevicePath(VGName(p.id), e.lv))
 		if errors.Is(err, blockdev.ErrInUse) {
 			return fmt.Errorf("%w: %w", ErrInUse, err)
 		}
@@ -167,7 +167,7 @@ func (s *Store) forget(rec *hostrecord.Record, match func(PoolDrive) bool) ([]Po
 			continue
 		}
 		if !p.away {
-			return nil, fmt.Errorf("forget %s: %w: its drive is in this node", vgName(p.id), ErrPrecondition)
+			return nil, fmt.Errorf("forget %s: %w: its drive is in this node", VGName(p.id), ErrPrecondition)
 		}
 		rec.Forgotten = append(rec.Forgotten, hostrecord.Forgotten{VG: vg, At: s.now()})
 		gone = append(gone, p.describe())

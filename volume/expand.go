@@ -85,7 +85,7 @@ func (s *Store) promiseMore(p *pool, v Volume, bytes int64) (release func(), err
 		room = p.thinRoom(s.classOf(p).Overcommit)
 	}
 	if more > room {
-		return nil, fmt.Errorf("%w in %s: it needs %d bytes more, which has %d left", ErrNoSpace, vgName(p.id), more, room)
+		return nil, fmt.Errorf("%w in %s: it needs %d bytes more, which has %d left", ErrNoSpace, VGName(p.id), more, room)
 	}
 	return s.promise(p, v.Type, more), nil
 }

@@ -73,8 +73,16 @@ func (s *Store) Plan(only func(drive.Verdict) bool) Plan {
 	return plan
 }
 
-// group divides the drives of a class into those of one VG each.
+// group divides the drives of a class into those of one VG each. Drives of
+// different block sizes are never in one: the VG would have the largest, and
+// filesystems made before would not mount.
 func group(class drive.Class, free []drive.Drive) (groups [][]drive.Drive, note string) {
+	if class.Layout != drive.PerDrive {
+		free, note = alike(class, free)
+		if note != "" {
+			return nil, note
+		}
+	}
 	switch class.Layout {
 	case drive.Striped:
 		if len(free) == 1 {
@@ -96,6 +104,17 @@ func group(class drive.Class, free []drive.Drive) (groups [][]drive.Drive, note 
 		}
 	}
 	return groups, note
+}
+
+// alike are the drives when they all have one logical block size.
+func alike(class drive.Class, free []drive.Drive) (same []drive.Drive, note string) {
+	for _, d := range free {
+		if d.LogicalBlock != free[0].LogicalBlock {
+			return nil, fmt.Sprintf("class %s is %s and its drives have different logical block sizes: %s has %d bytes, %s has %d; select them apart, or name the drives to take",
+				class.Name, class.Layout, free[0].Path, free[0].LogicalBlock, d.Path, d.LogicalBlock)
+		}
+	}
+	return free, ""
 }
 
 // nextNumber is the number of the class's next pool.
@@ -172,7 +191,14 @@ func poolSizes(share, chunk, legs, vgBytes int64) (data, metadata int64) {
 func (s *Store) Init(ctx context.Context, plan Plan, progress func(step string)) error {
 	return s.withHost(ctx, func(held *hostrecord.Held) error {
 		var errs []error
+		if err := s.refresh(ctx, held); err != nil {
+			return err
+		}
 		for _, g := range plan.Groups {
+			if err := s.stillFree(g); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			progress(fmt.Sprintf("class %s: make a volume group of %s", g.Class, devices(g.Drives)))
 			if err := s.makeVG(ctx, g); err != nil {
 				errs = append(errs, fmt.Errorf("take %s for class %s: %w", devices(g.Drives), g.Class, err))
@@ -181,6 +207,21 @@ func (s *Store) Init(ctx context.Context, plan Plan, progress func(step string))
 		progress("make thin pools, and finish what was begun earlier")
 		return errors.Join(append(errs, s.refresh(ctx, held), s.furnishAll(ctx))...)
 	})
+}
+
+// stillFree says whether the drives of the group are those that were planned:
+// a drive may have been pulled, and another have got its name.
+func (s *Store) stillFree(g Group) error {
+	for _, d := range g.Drives {
+		ok := slices.ContainsFunc(s.Verdicts(), func(v drive.Verdict) bool {
+			return v.Status == drive.Free && v.Drive.Path == d.Path && v.Drive.Is(d.ID)
+		})
+		if !ok {
+			return fmt.Errorf("take %s (%s %s) for class %s: %w: it is no longer free; look again with 'lvme drives'",
+				d.Path, d.Model, d.Serial, g.Class, ErrPrecondition)
+		}
+	}
+	return nil
 }
 
 func devices(drives []drive.Drive) []string {
@@ -201,7 +242,7 @@ func (s *Store) makeVG(ctx context.Context, g Group) error {
 		chunk: class.Thin.ChunkSize,
 	}
 	spec := lvm.VGSpec{
-		Name: vgName(hostrecord.NewKey()), Devices: devices(g.Drives), MetadataSize: pvMetadata(smallestOf(g.Drives)),
+		Name: VGName(hostrecord.NewKey()), Devices: devices(g.Drives), MetadataSize: pvMetadata(smallestOf(g.Drives)),
 		ExtentSize: extentBytes, Tags: tags.tags(),
 	}
 	if err := s.LVM.CreateVG(ctx, spec); err != nil {
@@ -236,7 +277,7 @@ func (s *Store) furnishAll(ctx context.Context) error {
 	var errs []error
 	for _, p := range here {
 		if err := s.furnish(ctx, p); err != nil {
-			errs = append(errs, fmt.Errorf("VG %s: %w", vgName(p.id), err))
+			errs = append(errs, fmt.Errorf("VG %s: %w", VGName(p.id), err))
 		}
 		s.startWiper(p)
 	}

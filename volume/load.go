@@ -121,7 +121,10 @@ func (s *Store) loadRecord() (*hostrecord.Record, error) {
 	switch {
 	case err == nil:
 		return &rec, nil
-	case errors.Is(err, hostrecord.ErrNone), errors.Is(err, hostrecord.ErrOtherMachine):
+	case errors.Is(err, hostrecord.ErrNone):
+		return nil, nil
+	case errors.Is(err, hostrecord.ErrOtherMachine):
+		klog.FromContext(s.life).Info("the host record is passed over", "why", err.Error())
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("host record in %s: %w", s.Dir, err)
@@ -149,10 +152,11 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 	if err != nil {
 		return err
 	}
-	here := s.ownVGs(ctx, seen)
+	here := s.ownVGs(ctx, seen, rec)
 	for id, vg := range here {
 		if err := s.takeIn(ctx, id, vg, seen.byPath); err != nil {
-			return err
+			// One bad drive must not keep the others from serving.
+			klog.FromContext(ctx).Error(err, "a VG of this store is left out", "vg", vg.Name)
 		}
 	}
 	s.settle(rec, here)
@@ -168,12 +172,13 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 }
 
 // ownVGs are the VGs of this store among what was seen, by short id. A VG is
-// ours by its tag and its name together.
-func (s *Store) ownVGs(ctx context.Context, seen sight) map[string]lvm.VGReport {
+// ours by its tag and its name together, unless it was forgotten: its volumes
+// were then said to be deleted.
+func (s *Store) ownVGs(ctx context.Context, seen sight, rec *hostrecord.Record) map[string]lvm.VGReport {
 	here := map[string]lvm.VGReport{}
 	for _, vg := range seen.report.VGs {
 		id := poolID(vg.Name)
-		if s.key == "" || storeOf(vg.Tags) != s.key || id == "" {
+		if s.key == "" || storeOf(vg.Tags) != s.key || id == "" || rec != nil && rec.IsForgotten(id) {
 			continue
 		}
 		if other, twice := here[id]; twice {
@@ -306,7 +311,7 @@ func (s *Store) setVerdicts(seen sight, rec *hostrecord.Record) {
 		if tags, err := parseVGRecord(vg.Tags); err == nil {
 			info.Class = tags.class
 		}
-		info.Forgotten = rec != nil && slices.ContainsFunc(rec.Forgotten, func(f hostrecord.Forgotten) bool { return f.ID == poolID(vg.Name) })
+		info.Forgotten = rec != nil && rec.IsForgotten(poolID(vg.Name))
 		for _, pv := range vg.PVs {
 			pvs[pv.Device] = info
 		}

@@ -75,7 +75,8 @@ func newPool(id string) *pool {
 	return &pool{id: id, writer: make(chan struct{}, 1), entries: map[string]entry{}, wiping: map[string]int64{}}
 }
 
-func vgName(id string) string { return vgPrefix + id }
+// VGName is the name of the VG of that short id.
+func VGName(id string) string { return vgPrefix + id }
 
 // poolID is the short id in a VG's name, "" for a name that is none of ours.
 func poolID(vg string) string {
@@ -92,7 +93,7 @@ func (p *pool) lock(ctx context.Context) (unlock func(), err error) {
 	case p.writer <- struct{}{}:
 		return func() { <-p.writer }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for other changes of %s: %w", vgName(p.id), context.Cause(ctx))
+		return nil, fmt.Errorf("wait for other changes of %s: %w", VGName(p.id), context.Cause(ctx))
 	}
 }
 
@@ -316,7 +317,7 @@ func (p *pool) snapshotOf(store string, e entry) Snapshot {
 // describe is the pool as callers see it; the figures of use are the kernel's.
 func (p *pool) describe() Pool {
 	d := Pool{
-		VG: vgName(p.id), ID: p.id, Class: p.tags.class, Number: p.tags.number, Layout: p.tags.layout, Drives: slices.Clone(p.drives),
+		VG: VGName(p.id), ID: p.id, Class: p.tags.class, Number: p.tags.number, Layout: p.tags.layout, Drives: slices.Clone(p.drives),
 		Away: p.away, Bytes: p.size, ThinBytes: p.thinBytes, ThinCommitted: p.thinCommitted(), MetadataBytes: p.thinMeta,
 		ThickBytes: p.thickShare(), ThickUsed: p.thickUsed(), Problem: p.problem(), Strange: slices.Clone(p.strange),
 	}

@@ -22,13 +22,18 @@ type Profile struct {
 // DefaultProfile is the profile of a volume that names none.
 const DefaultProfile = "general"
 
-// baseMkfs are the options for every volume. Discarding a device that maps
-// nothing is work for nothing, so mkfs never discards.
+// baseMkfs are the options for every volume. A volume is proven to read as
+// zeros before mkfs, so mkfs neither discards nor zeroes: ext4's inode tables
+// and journal, zeroed, would take 2 % of a thin volume before its first file.
 var baseMkfs = map[string][]string{
-	"ext4":  {"-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"},
+	"ext4":  {"-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"},
 	"xfs":   {"-K"},
 	"btrfs": {"-K"},
 }
+
+// baseMount are the mount options for every volume. With noinit_itable the
+// kernel does not zero in the background what mkfs left out.
+var baseMount = map[string][]string{"ext4": {"noinit_itable"}}
 
 // extLarge spends inodes for large files only and keeps no blocks back for
 // root, as the documentation of HDFS asks of data drives.
@@ -82,5 +87,5 @@ func (p Profile) MkfsOptions(fsType string) []string {
 
 // MountOptions are the options to mount that filesystem with.
 func (p Profile) MountOptions(fsType string) []string {
-	return slices.Concat(p.mount[""], p.mount[fsType])
+	return slices.Concat(baseMount[fsType], p.mount[""], p.mount[fsType])
 }

@@ -150,7 +150,7 @@ func (fakeHost) drives() []drive.Drive {
 	for i := range 2 {
 		serial := fmt.Sprintf("BED%d", i)
 		all = append(all, drive.Drive{
-			Name: fmt.Sprintf("nvme%dn1", i), Path: fmt.Sprintf("/dev/nvme%dn1", i), ID: "nvme." + serial, Serial: serial, Model: "Fake",
+			Name: fmt.Sprintf("nvme%dn1", i), Path: fmt.Sprintf("/dev/nvme%dn1", i), ID: "nvme." + serial, WWID: "nvme." + serial, Serial: serial, Model: "Fake",
 			Bytes: 2 << 30, LogicalBlock: 512, PhysicalBlock: 512, Transport: "pcie", State: "live", Content: drive.Content{Probed: true, Blank: true},
 		})
 	}

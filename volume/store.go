@@ -160,7 +160,7 @@ func list[T any](s *Store, pick func(*pool, entry) (T, bool), order func(a, b T)
 	var all []T
 	for _, p := range s.pools {
 		if p.stale {
-			return nil, fmt.Errorf("VG %s: %w", vgName(p.id), ErrUnavailable)
+			return nil, fmt.Errorf("VG %s: %w", VGName(p.id), ErrUnavailable)
 		}
 		for _, e := range p.entries {
 			if x, ok := pick(p, e); ok {
@@ -181,11 +181,11 @@ func (s *Store) find(k Key) (*pool, entry, error) {
 	p, ok := s.pools[k.VG]
 	switch {
 	case !ok:
-		return nil, entry{}, fmt.Errorf("%w: this store has no VG %s", ErrNotFound, vgName(k.VG))
+		return nil, entry{}, fmt.Errorf("%w: this store has no VG %s", ErrNotFound, VGName(k.VG))
 	case p.away:
 		return p, entry{}, fmt.Errorf("%w: %s (plug it in again, or give it up with 'lvme drives forget')", ErrAway, p.driveNames())
 	case p.stale:
-		return p, entry{}, fmt.Errorf("VG %s: %w", vgName(k.VG), ErrUnavailable)
+		return p, entry{}, fmt.Errorf("VG %s: %w", VGName(k.VG), ErrUnavailable)
 	}
 	e, ok := p.entries[k.LV]
 	if !ok {

@@ -75,7 +75,7 @@ func (s *Store) wipeAll(ctx context.Context, p *pool) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		klog.FromContext(ctx).Error(err, "wipe a deleted thick volume; will try again", "vg", vgName(p.id), "lv", lv, "in", wipeRetry)
+		klog.FromContext(ctx).Error(err, "wipe a deleted thick volume; will try again", "vg", VGName(p.id), "lv", lv, "in", wipeRetry)
 		select {
 		case <-time.After(wipeRetry):
 		case <-ctx.Done():
@@ -107,14 +107,14 @@ func (s *Store) wipe(ctx context.Context, p *pool, lv string) error {
 	if err != nil {
 		return err
 	}
-	zeroErr := s.Blocks.Zero(ctx, lvm.DevicePath(vgName(p.id), lv), 0, 0)
+	zeroErr := s.Blocks.Zero(ctx, lvm.DevicePath(VGName(p.id), lv), 0, 0)
 	if zeroErr != nil {
 		return zeroErr
 	}
 	if err := s.underLock(work, p, func() error { return s.release(work, p, lv) }); err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("wiped", "vg", vgName(p.id), "lv", lv, "took", time.Since(start).Round(time.Millisecond))
+	klog.FromContext(ctx).Info("wiped", "vg", VGName(p.id), "lv", lv, "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }
 

@@ -63,7 +63,7 @@ func viewSnapshots(store string, snapshots []volume.Snapshot, now time.Time) sna
 	v := snapshotsView{Store: store, Snapshots: []snapshotView{}}
 	for _, o := range snapshots {
 		v.Snapshots = append(v.Snapshots, snapshotView{
-			ID: o.Key.String(), Name: o.Name, Source: o.Source.String(), Class: o.Class, VG: vgPrefix + o.Key.VG,
+			ID: o.Key.String(), Name: o.Name, Source: o.Source.String(), Class: o.Class, VG: volume.VGName(o.Key.VG),
 			Mode: string(o.Mode), State: string(o.State), FSType: o.FSType, Profile: o.Profile, Bytes: o.Bytes,
 			Reserved: o.Reserved, Created: o.Created, age: table.Age(now.Sub(o.Created)),
 		})

@@ -76,16 +76,13 @@ func viewVolumes(store string, volumes []volume.Volume, now time.Time) volumesVi
 	v := volumesView{Store: store, Volumes: []volumeView{}}
 	for _, o := range volumes {
 		v.Volumes = append(v.Volumes, volumeView{
-			ID: o.Key.String(), Name: o.Name, Class: o.Class, VG: vgPrefix + o.Key.VG, Type: string(o.Type), Mode: string(o.Mode),
+			ID: o.Key.String(), Name: o.Name, Class: o.Class, VG: volume.VGName(o.Key.VG), Type: string(o.Type), Mode: string(o.Mode),
 			State: string(o.State), FSType: o.FSType, Profile: o.Profile, MkfsOptions: o.MkfsOptions, Bytes: o.Bytes,
 			Source: o.Source.String(), Created: o.Created, Staged: o.Active, age: table.Age(now.Sub(o.Created)),
 		})
 	}
 	return v
 }
-
-// vgPrefix and a VG's short id are its name (docs/on-disk-format.md).
-const vgPrefix = "lvme-"
 
 var volumeColumns = []column[volumeView]{
 	{"NAME", false, func(v volumeView) string { return v.Name }},
