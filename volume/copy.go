@@ -127,14 +127,10 @@ func (e *entry) convertMode(w wanted, src entry) {
 	} else if e.fsType == "" {
 		e.fsType = w.FSType
 	}
-	switch {
-	case w.Mode == src.mode, src.state == Fresh:
-	case w.Mode == Block:
+	// A raw volume stays raw as a filesystem: what it holds is a filesystem or
+	// is not mounted, and is never formatted over.
+	if w.Mode != src.mode && src.state != Fresh {
 		e.state = Raw
-	default:
-		// What the blocks hold is a filesystem, or they are not mounted: they
-		// are never formatted over.
-		e.state = Formatted
 	}
 }
 

@@ -309,7 +309,7 @@ func testCopies(t *testing.T, r *rig) {
 	_, err = s.Create(ctx, CreateSpec{Name: "refused", Mode: Block, Source: snap.Key})
 	wantErr(t, "deleted source", err, ErrNotFound)
 	converted := mustCreate(t, s, CreateSpec{Name: "converted", Mode: Filesystem, FSType: "ext4", Source: same.Key, AllowModeChange: true})
-	if converted.State != Formatted || converted.FSType != "ext4" {
+	if converted.State != Raw || converted.FSType != "ext4" {
 		t.Errorf("a raw volume as a filesystem must never be formatted: %+v", converted)
 	}
 	matchesLVM(t, s)
