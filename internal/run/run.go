@@ -85,10 +85,15 @@ func (h Host) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	cmd, stdout, stderr := h.command(ctx, path, c)
+	said, err := newOutput()
+	if err != nil {
+		return Result{}, fmt.Errorf("run %s: %w", c, err)
+	}
+	defer said.close()
+	cmd := h.command(ctx, path, c, said)
 	start := time.Now()
 	err = cmd.Run()
-	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Took: time.Since(start)}
+	res := Result{Stdout: said.out(), Stderr: said.err(), Took: time.Since(start)}
 	var exit *exec.ExitError
 	switch {
 	case !c.Changes && ctx.Err() != nil && err != nil:
@@ -102,18 +107,17 @@ func (h Host) Run(ctx context.Context, c Cmd) (Result, error) {
 	return res, nil
 }
 
-func (h Host) command(ctx context.Context, path string, c Cmd) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+func (h Host) command(ctx context.Context, path string, c Cmd, said output) *exec.Cmd {
 	if c.Changes {
 		ctx = context.WithoutCancel(ctx)
 	}
-	cmd = exec.CommandContext(ctx, path, c.Args...)
+	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(searchPath, ":"), "LVM_SUPPRESS_FD_WARNINGS=1"}
 	cmd.Dir = "/"
 	if len(c.Stdin) > 0 {
 		cmd.Stdin = bytes.NewReader(c.Stdin)
 	}
-	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.Stdout, cmd.Stderr = said.stdout, said.stderr
 	// A group of its own: a signal sent to the agent's group does not reach it,
 	// and a cancelled read is ended together with its children.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -123,7 +127,7 @@ func (h Host) command(ctx context.Context, path string, c Cmd) (cmd *exec.Cmd, s
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killDelay
-	return cmd, stdout, stderr
+	return cmd
 }
 
 func lookUp(name string) (string, error) {
