@@ -109,7 +109,7 @@ func capacityBefore(a *act) (verified string) {
 		size(a.thinAtStart), size(largest), size(a.thickAtStart))
 }
 
-// poolUse is how many chunks of each thin pool are in use, by the kernel's word.
+// poolUse is how many blocks of metadata and of data each thin pool has in use, by the kernel's word.
 func (a *act) poolUse() string {
-	return a.sh(`dmsetup status --target thin-pool | awk '{print $1, $6}' | sort`)
+	return a.sh(`dmsetup status --target thin-pool | sort | awk '{print $6, $7}' | xargs`)
 }

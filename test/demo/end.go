@@ -99,7 +99,7 @@ func deleteAll(a *act) (verified string) {
 func drivesClean(a *act) (verified string) {
 	a.awaitThick(a.thickAtStart)
 	a.equal("thin capacity", a.available("thin"), a.thinAtStart)
-	a.equal("chunks in use", a.poolUse(), a.usedAtStart)
+	a.equal("metadata and data in use", a.poolUse(), a.usedAtStart)
 	a.equal("LVs", a.sh(`lvs --noheadings --options lv_name | xargs`), "pool pool")
 	a.equal("mounts", a.sh(`grep -c /var/lib/kubelet /proc/mounts || true`), "0")
 	a.equal("devices of volumes", a.sh(`dmsetup ls | grep -c -- '-[vsw]--' || true`), "0")

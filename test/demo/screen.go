@@ -78,7 +78,8 @@ func (s *screen) end(verified string, took time.Duration, err error) {
 		mark = "✓"
 	}
 	if err != nil {
-		mark, colour, verified = "FAILED", red, err.Error()
+		mark, colour = "FAILED", red
+		verified, _, _ = strings.Cut(err.Error(), "\n")
 	}
 	l := line{s.name, verified, took}
 	s.done = append(s.done, l)
