@@ -39,8 +39,10 @@ func (s *Store) deleteThick(ctx context.Context, p *pool, e entry) error {
 		return err
 	}
 	defer unlock()
-	if err := s.deactivate(ctx, p, e); err != nil {
-		return err
+	if e := s.entry(p, e.lv); e.active {
+		if err := s.deactivate(ctx, p, e); err != nil {
+			return err
+		}
 	}
 	doomed := wipePrefix + hostrecord.NewKey()
 	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Rename(ctx, vg, e.lv, doomed) }, func() {
