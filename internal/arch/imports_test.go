@@ -129,14 +129,19 @@ func TestImportsRule(t *testing.T) {
 }
 
 // TestEveryPackageHasARow fails for a package without a row, and for a row
-// without a reason.
+// without a package or a reason.
 func TestEveryPackageHasARow(t *testing.T) {
+	there := map[string]bool{}
 	for _, f := range files(t) {
+		there[f.pkg()] = true
 		if _, ok := house[f.pkg()]; !ok && !f.below(loose...) {
 			t.Errorf("%s: package %s is not in the import table of internal/arch: give it a row with the reason", f.path, f.pkg())
 		}
 	}
 	for pkg, row := range house {
+		if !there[pkg] {
+			t.Errorf("the table has a row for %s, which is not there", pkg)
+		}
 		if row.why == "" {
 			t.Errorf("the row of %s has no reason", pkg)
 		}
