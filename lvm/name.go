@@ -13,10 +13,11 @@ const MaxTag = 1024
 // maxName is the longest name that LVM takes, before hyphens are doubled.
 const maxName = 127
 
-// maxSuffix is the room that LVM keeps in the name of a device for the layers
-// that it may put below an LV, such as "_rimage_0" and "-tpool". Names shorter
-// by this much were taken on real LVM whatever their type.
-const maxSuffix = len("_rimage_000-real")
+// maxSuffix is the room that LVM needs behind the name of a device for its own
+// layers. The longest is that of a mirrored pool's leg while LVM deactivates
+// it: a raid1 whose name leaves less room can be made and activated, but not
+// deactivated any more.
+const maxSuffix = len("_tdata_rimage_0_extracted")
 
 const (
 	nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-"

@@ -1,0 +1,96 @@
+package lvm
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/lvme/lvme/internal/dm"
+)
+
+func TestParseThin(t *testing.T) {
+	for params, want := range map[string]int64{"0 -": 0, "128 127": 65536, "10112 409599": 10112 * 512} {
+		if got, err := parseThin(params); err != nil || got != want {
+			t.Errorf("%q: got %d, %v; want %d", params, got, err, want)
+		}
+	}
+	for _, params := range []string{"", "-", "Fail", "Error", "0", "128 -", "0 127", "x -", "-1 -", "128 x", "0 - -", "18446744073709551615 1"} {
+		if got, err := parseThin(params); !errors.Is(err, ErrReport) {
+			t.Errorf("%q: got %d, %v; want %v", params, got, err, ErrReport)
+		}
+	}
+}
+
+func TestParsePool(t *testing.T) {
+	for params, want := range map[string]PoolStatus{
+		"0 213/2048 0/6400 - rw discard_passdown error_if_no_space - 512 ": {
+			MetaUsed: 213, MetaTotal: 2048, DataTotal: 6400, Mode: PoolWritable, NoSpaceError: true},
+		"5 226/2048 1600/1600 - out_of_data_space discard_passdown error_if_no_space - 512 ": {
+			TransactionID: 5, MetaUsed: 226, MetaTotal: 2048, DataUsed: 1600, DataTotal: 1600, Mode: PoolOutOfData, NoSpaceError: true},
+		"7 1/2 3/4 61 ro no_discard_passdown queue_if_no_space needs_check 1024": {
+			TransactionID: 7, MetaUsed: 1, MetaTotal: 2, DataUsed: 3, DataTotal: 4, HeldRoot: true, Mode: PoolReadOnly, NeedsCheck: true},
+		"Fail":  {Mode: PoolFailed},
+		"Error": {Mode: PoolFailed},
+	} {
+		if got, err := parsePool(params); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v; want %+v", params, got, err, want)
+		}
+	}
+	for _, params := range []string{
+		"", "0", "Failed", "0 213/2048 0/6400 - rw discard_passdown error_if_no_space",
+		"0 213 0/6400 - rw discard_passdown error_if_no_space - 512",
+		"0 213/2048 7000/6400 - rw discard_passdown error_if_no_space - 512",
+		"0 213/2048 0/6400 - wo discard_passdown error_if_no_space - 512",
+		"0 213/2048 0/6400 - rw discard_passdown explode_if_no_space - 512",
+		"0 213/2048 0/6400 - rw discard_passdown error_if_no_space maybe 512",
+		"-1 213/2048 0/6400 - rw discard_passdown error_if_no_space - 512",
+	} {
+		if got, err := parsePool(params); !errors.Is(err, ErrReport) {
+			t.Errorf("%q: got %+v, %v; want %v", params, got, err, ErrReport)
+		}
+	}
+}
+
+func TestStatusOfTheRightDevice(t *testing.T) {
+	ctx := context.Background()
+	const pool = "thin-pool 0 213/2048 0/6400 - rw discard_passdown error_if_no_space - 512 "
+	l := New(nil, kernel{status: map[string]string{
+		"lvme--x-new": pool, "lvme--x-old": "linear ", "lvme--x-old-tpool": pool, "lvme--x-t": "linear ", "lvme--x-v": "thin 0 -",
+	}})
+	for _, name := range []string{"new", "old"} {
+		if s, err := l.PoolStatus(ctx, "lvme-x", name); err != nil || s.DataTotal != 6400 {
+			t.Errorf("pool %s: %+v, %v", name, s, err)
+		}
+	}
+	if n, err := l.ThinMapped(ctx, "lvme-x", "v"); err != nil || n != 0 {
+		t.Errorf("thin: %d, %v", n, err)
+	}
+	for what, err := range map[string]error{"thin": second(l.ThinMapped(ctx, "lvme-x", "t")), "pool": second(l.PoolStatus(ctx, "lvme-x", "t"))} {
+		if !errors.Is(err, ErrReport) {
+			t.Errorf("a linear device as %s: %v, want %v", what, err, ErrReport)
+		}
+	}
+	for what, err := range map[string]error{"thin": second(l.ThinMapped(ctx, "lvme-x", "no")), "pool": second(l.PoolStatus(ctx, "lvme-x", "no"))} {
+		if !errors.Is(err, dm.ErrNotFound) {
+			t.Errorf("%s without a device: %v, want %v", what, err, dm.ErrNotFound)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func FuzzParseStatus(f *testing.F) {
+	f.Add("0 -")
+	f.Add("128 127")
+	f.Add("Fail")
+	f.Add("7 1/2 3/4 61 ro no_discard_passdown queue_if_no_space needs_check 1024")
+	f.Fuzz(func(t *testing.T, params string) {
+		if n, err := parseThin(params); err == nil && n < 0 || err != nil && n != 0 {
+			t.Errorf("thin %q: %d, %v", params, n, err)
+		}
+		s, err := parsePool(params)
+		if err == nil && (s.DataUsed > s.DataTotal || s.MetaUsed > s.MetaTotal || s.DataUsed < 0 || s.Mode == "") || err != nil && s != (PoolStatus{}) {
+			t.Errorf("pool %q: %+v, %v", params, s, err)
+		}
+	})
+}
