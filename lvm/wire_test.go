@@ -112,13 +112,12 @@ func TestReportNotUnderstood(t *testing.T) {
 }
 
 func FuzzParseReport(f *testing.F) {
-	for _, file := range []string{"2.03.31/report.json", "2.03.31/report-std.json", "2.03.16/report.json"} {
-		data, err := os.ReadFile("testdata/" + file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
+	// A small one: the fuzzer would spend its time on making a large one small.
+	data, err := os.ReadFile("testdata/2.03.16/report.json")
+	if err != nil {
+		f.Fatal(err)
 	}
+	f.Add(data)
 	f.Add([]byte(emptyVG))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := parseReport(data)

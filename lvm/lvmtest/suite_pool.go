@@ -105,13 +105,12 @@ func extentsOf(pv lvm.PV, lv string) (n int64) {
 	return n
 }
 
-// testMirroredPool begins after each command at which a host may have crashed.
+// testMirroredPool begins with nothing, and where a crash has left half of it.
 func testMirroredPool(h *host) {
 	vg := h.vg(2)
 	spec := lvm.PoolSpec{Name: "pool", Size: 64 * mib, MetadataSize: 8 * mib, ChunkSize: 64 << 10, Tags: []string{"lvme.pool"}}
 	data := lvm.ThickSpec{Name: "pool", Size: spec.Size, Layout: lvm.Mirrored, Tags: spec.Tags}
-	meta := lvm.ThickSpec{Name: lvm.MirroredPoolMetadata("pool"), Size: spec.MetadataSize, Layout: lvm.Mirrored}
-	for name, before := range map[string][]lvm.ThickSpec{"nothing": nil, "data": {data}, "data and metadata": {data, meta}} {
+	for name, before := range map[string][]lvm.ThickSpec{"nothing": nil, "data": {data}} {
 		for _, s := range before {
 			h.ok(h.lvm.CreateThick(h.ctx, vg, s))
 		}
