@@ -22,12 +22,26 @@ FUZZTIME ?= 20s
 # Arguments for go test, as in: make test-real REAL=./volume TESTFLAGS='-run TestReal/thin'
 TESTFLAGS ?=
 
-# Packages with tests on real drives and real LVM. Each runs in a node of its
-# own; internal/arch fails when one is missing here.
-REAL ?= ./drive ./internal/hostns ./internal/mount ./lvm ./node ./volume
+# Packages with tests that run in a node of the bed, each in one of its own, and
+# packages with tests that drive nodes from outside. internal/arch fails when one
+# is missing here.
+REAL ?= ./drive ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
+OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data)
 REALRUN := ^Test(Real|Bed|Enter)
+# Which rounds of csi-sanity, and how long the data tests: all and full in test-full.
+export LVME_SANITY ?= thin-mount
+export LVME_DATA ?= short
+# How many nodes at a time, and what each has. A node computes on about one core.
+BEDJOBS ?= 2
 BEDFLAGS ?= --drives 4 --size 4G
-BEDTEST = $(STATIC) go test -p 1 -count 1 -exec '$(CURDIR)/bin/bed exec $(BEDFLAGS)'
+INBED = $(STATIC) go test -p $(BEDJOBS) -count 1 -run '$(REALRUN)' -exec '$(CURDIR)/bin/bed exec $(BEDFLAGS)'
+OUTOFBED = LVME_TESTS=bed go test -p 1 -count 1
+
+# $(call real,TIMEOUT): all of REAL. csi-sanity tells how many specs it ran.
+define real
+$(if $(filter-out ./sanity,$(REAL)),$(INBED) -timeout $(1) $(TESTFLAGS) $(filter-out ./sanity,$(REAL)))
+$(if $(filter ./sanity,$(REAL)),$(INBED) -timeout $(1) $(TESTFLAGS) -v ./sanity)
+endef
 
 ##@ Build
 
@@ -65,11 +79,15 @@ test-unit: ## all that needs no drives: unit tests, and everything on the fake L
 
 .PHONY: test-real
 test-real: bed ## the tests on real drives and real LVM, in the bed
-	$(BEDTEST) -timeout 15m -run '$(REALRUN)' $(TESTFLAGS) $(REAL)
+	$(call real,20m)
+	$(if $(OUTSIDE),$(OUTOFBED) -timeout 20m -run '^TestNode' $(OUTSIDE))
 
 .PHONY: test-full
-test-full: test-unit bed ## the whole matrix in the bed; an hour and more
-	$(BEDTEST) -timeout 60m -run '$(REALRUN)' $(TESTFLAGS) $(REAL)
+test-full: export LVME_SANITY := all
+test-full: export LVME_DATA := full
+test-full: test-unit bed ## the whole matrix in the bed, and the bed itself; an hour and more
+	$(call real,60m)
+	$(OUTOFBED) -timeout 60m $(TESTFLAGS) $(OUTSIDE) ./test/bed
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)

@@ -218,25 +218,32 @@ func TestSmall(t *testing.T) {
 	}
 }
 
-// TestRealTestsAreRun: a package whose tests look for the bed is in the
-// Makefile's list of those that are run in it.
+// TestRealTestsAreRun: a package whose tests look for the bed is in one of the
+// Makefile's lists of those that are run in it, or with it.
 func TestRealTestsAreRun(t *testing.T) {
-	list := regexp.MustCompile(`(?m)^REAL \?= (.*)$`).FindStringSubmatch(read(t, "Makefile"))
-	if list == nil {
-		t.Fatal("the Makefile has no list REAL")
-	}
-	for _, f := range files(t) {
-		if !f.isTest() || f.below(bed, "internal/arch") || !asksForBed(f) {
-			continue
-		}
-		if !slices.Contains(strings.Fields(list[1]), "./"+f.pkg()) {
-			t.Errorf("%s looks for the bed, and REAL in the Makefile does not list ./%s: its tests are never run there", f.path, f.pkg())
+	for variable, list := range map[string]string{"LVME_BED": "REAL", "LVME_TESTS": "OUTSIDE"} {
+		listed := makeList(t, list)
+		for _, f := range files(t) {
+			if f.isTest() && !f.below(bed, "internal/arch") && asksFor(f, variable) && !slices.Contains(listed, "./"+f.pkg()) {
+				t.Errorf("%s looks for %s, and %s in the Makefile does not list ./%s: its tests are never run", f.path, variable, list, f.pkg())
+			}
 		}
 	}
 }
 
-// asksForBed says that the file reads a variable that the bed sets.
-func asksForBed(f source) bool {
+// makeList is a list of packages in the Makefile.
+func makeList(t *testing.T, name string) []string {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^` + name + ` \?= (.*)$`).FindStringSubmatch(read(t, "Makefile"))
+	if m == nil {
+		t.Fatalf("the Makefile has no list %s", name)
+	}
+	return strings.FieldsFunc(m[1], func(r rune) bool { return strings.ContainsRune(" (),", r) })
+}
+
+// asksFor says that the file reads a variable of that name, or one that begins
+// with it.
+func asksFor(f source, variable string) bool {
 	asks := false
 	inspect(f.ast, func(n ast.Node) {
 		call, ok := n.(*ast.CallExpr)
@@ -244,7 +251,7 @@ func asksForBed(f source) bool {
 			return
 		}
 		text, _ := literal(call.Args[0])
-		asks = asks || strings.HasPrefix(text, "LVME_BED")
+		asks = asks || strings.HasPrefix(text, variable)
 	})
 	return asks
 }

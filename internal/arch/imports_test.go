@@ -171,6 +171,7 @@ var outside = map[string]row{
 	"github.com/go-logr/logr":                     {[]string{"driver", "agent"}, "the interface of klog"},
 	"github.com/kubernetes-csi/csi-test":          {nil, "tests only"},
 	"github.com/onsi/ginkgo":                      {nil, "tests only, because csi-test is written in it"},
+	"github.com/google/uuid":                      {nil, "tests only, because csi-test's configuration asks for it"},
 	"github.com/onsi/gomega":                      {nil, "tests only, because csi-test is written in it"},
 }
 
