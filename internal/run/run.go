@@ -101,6 +101,10 @@ func (h Host) Run(ctx context.Context, c Cmd) (Result, error) {
 	case errors.As(err, &exit):
 		res.Code = exitCode(exit)
 		return res, nil
+	case errors.Is(err, exec.ErrWaitDelay):
+		// It has succeeded; a process that it left behind still holds what it
+		// was given on standard input.
+		return res, nil
 	case err != nil:
 		return res, fmt.Errorf("run %s: %w", c, err)
 	}
@@ -132,15 +136,22 @@ func (h Host) command(ctx context.Context, path string, c Cmd, said output) *exe
 
 func lookUp(name string) (string, error) {
 	if strings.Contains(name, "/") {
+		if !executable(name) {
+			return "", fmt.Errorf("%s: %w", name, ErrNotInstalled)
+		}
 		return name, nil
 	}
 	for _, dir := range searchPath {
-		path := dir + "/" + name
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if path := dir + "/" + name; executable(path) {
 			return path, nil
 		}
 	}
 	return "", fmt.Errorf("%s: %w in %s", name, ErrNotInstalled, strings.Join(searchPath, ":"))
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 func exitCode(exit *exec.ExitError) int {
