@@ -71,6 +71,7 @@ func (s ThickSpec) layoutArgs() ([]string, error) {
 	}
 	args := []string{"--type", s.Layout.String()}
 	switch s.Layout {
+	case Linear:
 	case Mirrored:
 		args = append(args, "-m", "1")
 	case Striped:

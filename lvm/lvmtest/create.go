@@ -183,10 +183,8 @@ func (f *Fake) createPool(c *command, g *vg, name string) answer {
 	stripes := c.number("--stripes", 1)
 	size := roundUp(c.size("-L"), g.extent*int64(stripes))
 	meta := roundUp(c.size("--poolmetadatasize"), g.extent)
-	more := int64(0)
-	if s := g.lv(spare); s == nil {
-		more = meta
-	} else {
+	more := meta
+	if s := g.lv(spare); s != nil {
 		more = max(meta-s.size, 0)
 	}
 	if need := (size + meta + more) / g.extent; need > g.free() {

@@ -34,9 +34,9 @@ func (f *Fake) report(c *command) answer {
 	for _, group := range groups {
 		for section, rows := range group {
 			for i := range rows {
-				chosen, err := choose(rows[i], wanted[section])
-				if err != nil {
-					return refuse(badUsage, err.Error())
+				chosen, unknown := choose(rows[i], wanted[section])
+				if unknown != "" {
+					return refuse(badUsage, "Unrecognised field: "+unknown)
 				}
 				rows[i] = chosen
 			}
@@ -49,17 +49,17 @@ func (f *Fake) report(c *command) answer {
 	return answer{stdout: "  " + string(text) + "\n"}
 }
 
-// choose takes the fields that were asked for.
-func choose(row fields, names []string) (fields, error) {
-	chosen := fields{}
+// choose takes the fields that were asked for, and names one that is unknown.
+func choose(row fields, names []string) (chosen fields, unknown string) {
+	chosen = fields{}
 	for _, name := range names {
 		v, known := row[name]
 		if !known {
-			return nil, fmt.Errorf("Unrecognised field: %s", name)
+			return nil, name
 		}
 		chosen[name] = v
 	}
-	return chosen, nil
+	return chosen, ""
 }
 
 func (g *vg) fields(c *command) fields {

@@ -3,6 +3,7 @@ package lvmtest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -156,20 +157,7 @@ func equal(got, want lvm.LV) bool {
 	}
 	tags := slices.Equal(got.Tags, want.Tags)
 	got.Tags, want.Tags = nil, nil
-	return tags && comparable(got) == comparable(want)
-}
-
-// comparable is an LV without what == does not know.
-func comparable(v lvm.LV) [2]any {
-	type rest struct {
-		name, segType, pool, origin, whenFull, health string
-		size, chunk, meta, stripeSize                 int64
-		active, readOnly, hidden, zero, skip          bool
-		data, metadata, sync                          float64
-		stripes                                       int
-	}
-	return [2]any{rest{v.Name, v.SegType, v.Pool, v.Origin, v.WhenFull, v.Health, v.Size, v.ChunkSize, v.MetadataSize, v.StripeSize,
-		v.Active, v.ReadOnly, v.Hidden, v.Zero, v.SkipActivation, v.DataPercent, v.MetadataPercent, v.SyncPercent, v.Stripes}, v.UUID}
+	return tags && reflect.DeepEqual(got, want)
 }
 
 // thick is a thick LV as it is reported while it is inactive.
