@@ -1,0 +1,118 @@
+package sanity
+
+import (
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/lvme/lvme/agent"
+	"github.com/lvme/lvme/agent/agenttest"
+	"github.com/lvme/lvme/drive"
+	"github.com/lvme/lvme/driver"
+	"github.com/lvme/lvme/volume"
+)
+
+// Sizes are multiples of an extent, since csi-sanity wants what it gets to be
+// exactly what it asked for. Five volumes of one spec stand at once, and of
+// deleted thick ones some are still being wiped: 2 drives of 4 GiB are enough.
+const (
+	volumeBytes   = 320 << 20
+	expandedBytes = 384 << 20
+)
+
+// round is one run of all specs against one agent.
+type round struct {
+	where  string
+	kind   volume.Type
+	access string // mount or block
+	host   func(testing.TB) *bench
+	number int
+
+	bench   *bench
+	agent   *agenttest.Running
+	config  sanity.TestConfig
+	offered map[string]bool // the agent's capabilities
+	specs   []types.SpecReport
+	left    []string // what was left behind, or not as it should be
+}
+
+func (r *round) name() string { return string(r.kind) + "-" + r.access }
+
+// register registers the specs of the round and what surrounds them.
+func (r *round) register() {
+	r.config = sanity.NewTestConfig()
+	calls := sanity.GinkgoTest(&r.config)
+	ginkgo.BeforeAll(func() { r.begin(ginkgo.GinkgoTB()) })
+	ginkgo.AfterAll(func() {
+		calls.Finalize()
+		r.left = r.bench.leftovers(ginkgo.GinkgoTB(), r.agent)
+	})
+	ginkgo.ReportAfterEach(func(spec ginkgo.SpecReport) { r.specs = append(r.specs, spec) })
+}
+
+// begin starts the agent, which takes the drives by itself.
+func (r *round) begin(tb testing.TB) {
+	tb.Helper()
+	r.bench = r.host(tb)
+	o := agenttest.Options(tb)
+	o.Config, o.KubeletDir = r.classes(), r.bench.root
+	r.bench.options = o
+	r.agent = agenttest.Start(tb, o, r.bench.Host).WaitOpen()
+	r.bench.awaitRoom(tb, r.agent, r.kind)
+	r.offered = offered(tb, r.agent.Conn)
+	r.configure(tb, o)
+}
+
+// classes are those of a node for thick volumes alone, which has neither
+// snapshots nor clones, or of one for both.
+func (r *round) classes() drive.Config {
+	c := drive.DefaultConfig()
+	class := c.Default()
+	class.Auto, class.Thin.Share, class.Thick.Share = true, 60, 30
+	if r.kind == volume.Thick {
+		class.Thin.Share, class.Thick.Share = 0, 90
+	}
+	c.Classes = []drive.Class{class}
+	return c
+}
+
+// configure completes the configuration that the specs have a pointer to.
+func (r *round) configure(tb testing.TB, o agent.Options) {
+	tb.Helper()
+	c := &r.config
+	c.Address = "unix:" + o.Socket
+	c.TargetPath, c.StagingPath = filepath.Join(r.bench.root, "target"), filepath.Join(r.bench.root, "staging")
+	c.TestVolumeSize, c.TestVolumeExpandSize = volumeBytes, expandedBytes
+	c.TestVolumeAccessType = r.access
+	c.TestVolumeParameters = map[string]string{driver.ParamType: string(r.kind)}
+	store := r.agent.Store()
+	c.IDGen = &ids{store: store.Key(), vg: store.Pools(tb.Context())[0].ID, next: r.number}
+}
+
+// ids makes the ids of volumes that do not exist, of three kinds in turn. The
+// rounds begin with different ones, so that a spec meets each of them.
+type ids struct {
+	sanity.DefaultIDGenerator
+	store, vg string
+	next      int
+}
+
+// GenerateUniqueValidVolumeID implements sanity.IDGenerator. An id of another
+// store is none of these: its volume may exist, on another node.
+func (g *ids) GenerateUniqueValidVolumeID() string {
+	g.next++
+	key := volume.Key{Store: g.store, VG: g.vg, LV: "v-nobody-" + strconv.Itoa(g.next)}
+	switch g.next % 3 {
+	case 0:
+		return g.DefaultIDGenerator.GenerateUniqueValidVolumeID() // of nobody
+	case 1:
+		return key.String()
+	default:
+		key.VG = "gonegone"
+		return key.String()
+	}
+}
