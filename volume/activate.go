@@ -104,7 +104,7 @@ func (s *Store) SetState(ctx context.Context, k Key, state State, fsType string)
 			err = checkStep(e, state)
 		}
 		if err == nil && (e.state != state || e.fsType != fsType) {
-			err = s.setStateLocked(ctx, p, k.LV, state, fsType)
+			err = p.exclusively(ctx, func() error { return s.setState(ctx, p, k.LV, state, fsType) })
 		}
 		if err != nil {
 			return Volume{}, fmt.Errorf("record state %q of volume %s: %w", state, k, err)
@@ -127,15 +127,6 @@ func checkStep(e entry, to State) error {
 		}
 	}
 	return fmt.Errorf("%w: it is %q already", ErrPrecondition, e.state)
-}
-
-func (s *Store) setStateLocked(ctx context.Context, p *pool, lv string, state State, fsType string) error {
-	unlock, err := p.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return s.setState(ctx, p, lv, state, fsType)
 }
 
 // setState changes the tags; the pool's writer lock is held.
@@ -172,7 +163,7 @@ func (s *Store) Deactivate(ctx context.Context, k Key) error {
 		p, e, err := s.find(k)
 		s.mu.RUnlock()
 		if err == nil {
-			err = s.deactivateLocked(ctx, p, e)
+			err = p.exclusively(ctx, func() error { return s.deactivate(ctx, p, e) })
 		}
 		if err != nil {
 			return struct{}{}, fmt.Errorf("deactivate volume %s: %w", k, err)
@@ -180,15 +171,6 @@ func (s *Store) Deactivate(ctx context.Context, k Key) error {
 		return struct{}{}, nil
 	})
 	return err
-}
-
-func (s *Store) deactivateLocked(ctx context.Context, p *pool, e entry) error {
-	unlock, err := p.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return s.deactivate(ctx, p, e)
 }
 
 // deactivate removes the device of an LV and remembers how much it has mapped;

@@ -70,7 +70,7 @@ func (s *Store) lookAfter(p *pool, pause time.Duration) error {
 	case <-s.life.Done():
 		return nil
 	}
-	return s.underLock(s.life, p, func() error { return s.reload(s.life, p) })
+	return p.exclusively(s.life, func() error { return s.reload(s.life, p) })
 }
 
 // lookNowAndThen reports every pool at long intervals.

@@ -11,39 +11,45 @@ import (
 	"github.com/lvme/lvme/lvm"
 )
 
-// makeCopy makes a volume from a snapshot or another volume, in the pool of
-// its source: one command, and one more when it is larger.
+// makeCopy makes a volume from a snapshot or another volume.
 func (s *Store) makeCopy(ctx context.Context, w wanted) error {
-	p, err := s.poolOf(w.Source)
+	var made entry
+	err := s.derive(ctx, w.Source, func(p *pool, src entry) (e entry, needs int64, err error) {
+		made, err = s.copyEntry(w, p, src)
+		return made, max(made.bytes, made.target), err
+	})
+	if err == nil {
+		klog.FromContext(ctx).Info("volume copied", "volume", Key{s.key, w.Source.VG, made.lv}, "source", w.Source, "bytes", made.bytes, "target", made.target)
+	}
+	return err
+}
+
+// derive makes a thin LV that shares the blocks of source, in its pool: one
+// command. plan says what is made of the source as it is at that moment, and
+// how many bytes that may come to need.
+func (s *Store) derive(ctx context.Context, source Key, plan func(p *pool, src entry) (e entry, needs int64, err error)) error {
+	p, err := s.poolOf(source)
 	if err != nil {
 		return err
 	}
-	unlock, err := p.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	src, err := s.sourceEntry(w.Source)
-	if err != nil {
-		return err
-	}
-	e, err := s.copyEntry(w, p, src)
-	if err != nil {
-		return err
-	}
-	release, err := s.reserve(p, w, max(e.bytes, e.target))
-	if err != nil {
-		return err
-	}
-	defer release()
-	err = s.change(ctx, p, func(vg lvm.VG) error {
-		return s.LVM.Snapshot(ctx, vg, lvm.SnapshotSpec{Name: e.lv, Origin: src.lv, Tags: e.tags()})
-	}, func() { p.add(e) })
-	if err != nil {
-		return err
-	}
-	klog.FromContext(ctx).Info("volume copied", "volume", Key{s.key, p.id, e.lv}, "source", w.Source, "bytes", e.bytes, "target", e.target)
-	return nil
+	return p.exclusively(ctx, func() error {
+		src, err := s.sourceEntry(source)
+		if err != nil {
+			return err
+		}
+		e, needs, err := plan(p, src)
+		if err != nil {
+			return err
+		}
+		release, err := s.reserve(p, source, needs)
+		if err != nil {
+			return err
+		}
+		defer release()
+		return s.change(ctx, p, func(vg lvm.VG) error {
+			return s.LVM.Snapshot(ctx, vg, lvm.SnapshotSpec{Name: e.lv, Origin: src.lv, ReadOnly: e.snapshot, Tags: e.tags()})
+		}, func() { p.add(e) })
+	})
 }
 
 // poolOf is the pool that holds the source of a copy.
@@ -135,11 +141,11 @@ func (e *entry) convertMode(w wanted, src entry) {
 }
 
 // reserve keeps room for a copy in its source's pool.
-func (s *Store) reserve(p *pool, w wanted, bytes int64) (release func(), err error) {
+func (s *Store) reserve(p *pool, source Key, bytes int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if room := p.thinRoom(s.classOf(p).Overcommit); room < bytes {
-		return nil, fmt.Errorf("%w for a copy of %s: it needs %d bytes in %s, which has %d left to promise", ErrNoSpace, w.Source, bytes, VGName(p.id), room)
+		return nil, fmt.Errorf("%w for a copy of %s: it needs %d bytes in %s, which has %d left to promise", ErrNoSpace, source, bytes, VGName(p.id), room)
 	}
 	return s.promise(p, Thin, bytes), nil
 }
@@ -150,7 +156,7 @@ func (s *Store) growCopy(ctx context.Context, k Key) error {
 	if err != nil {
 		return err
 	}
-	return s.underLock(ctx, p, func() error {
+	return p.exclusively(ctx, func() error {
 		e := s.entry(p, k.LV)
 		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, k.LV, e.target) }, func() {
 			e.bytes = e.target
@@ -202,40 +208,20 @@ func (s *Store) lookUpSnapshot(lv string) (Snapshot, bool) {
 }
 
 func (s *Store) takeSnapshot(ctx context.Context, spec SnapshotSpec, lv string) error {
-	p, err := s.poolOf(spec.Source)
-	if err != nil {
-		return err
-	}
-	unlock, err := p.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	src, err := s.sourceEntry(spec.Source)
-	if err != nil {
-		return err
-	}
-	if src.snapshot {
-		return Invalid("source_volume_id", spec.Source.String(), "the id of a volume, not of a snapshot")
-	}
-	mapped, err := s.mapped(ctx, p, src)
-	if err != nil {
-		return err
-	}
-	release, err := s.reserve(p, wanted{CreateSpec: CreateSpec{Source: spec.Source}}, mapped)
-	if err != nil {
-		return err
-	}
-	defer release()
-	e := entry{lv: lv, bytes: src.bytes, mapped: mapped, record: record{
-		name: spec.Name, snapshot: true, state: src.state, mode: src.mode, fsType: src.fsType, profile: src.profile, mkfs: src.mkfs,
-		source: src.lv, created: s.now(), reserved: mapped,
-	}}
-	err = s.change(ctx, p, func(vg lvm.VG) error {
-		return s.LVM.Snapshot(ctx, vg, lvm.SnapshotSpec{Name: lv, Origin: src.lv, ReadOnly: true, Tags: e.tags()})
-	}, func() { p.add(e) })
+	var made entry
+	err := s.derive(ctx, spec.Source, func(p *pool, src entry) (e entry, needs int64, err error) {
+		if src.snapshot {
+			return entry{}, 0, Invalid("source_volume_id", spec.Source.String(), "the id of a volume, not of a snapshot")
+		}
+		mapped, err := s.mapped(ctx, p, src)
+		made = entry{lv: lv, bytes: src.bytes, mapped: mapped, record: record{
+			name: spec.Name, snapshot: true, state: src.state, mode: src.mode, fsType: src.fsType, profile: src.profile, mkfs: src.mkfs,
+			source: src.lv, created: s.now(), reserved: mapped,
+		}}
+		return made, mapped, err
+	})
 	if err == nil {
-		klog.FromContext(ctx).Info("snapshot taken", "snapshot", Key{s.key, p.id, lv}, "source", spec.Source, "reserved", mapped)
+		klog.FromContext(ctx).Info("snapshot taken", "snapshot", Key{s.key, spec.Source.VG, lv}, "source", spec.Source, "reserved", made.reserved)
 	}
 	return err
 }

@@ -97,6 +97,16 @@ func (p *pool) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
+// exclusively does work with the right to change the VG.
+func (p *pool) exclusively(ctx context.Context, work func() error) error {
+	unlock, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return work()
+}
+
 // load takes over what a report says.
 func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	tags, err := parseVGRecord(r.Tags)

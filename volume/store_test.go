@@ -89,7 +89,7 @@ func matchesLVM(t *testing.T, s *Store) {
 	}
 	s.mu.RUnlock()
 	for _, p := range pools {
-		must(t, s.underLock(t.Context(), p, func() error { return s.reload(t.Context(), p) }))
+		must(t, p.exclusively(t.Context(), func() error { return s.reload(t.Context(), p) }))
 	}
 	if found := describeAll(s); found != known {
 		t.Errorf("the store knew\n%sLVM has\n%s", known, found)

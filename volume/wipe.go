@@ -103,7 +103,7 @@ func (s *Store) nextWipe(ctx context.Context, p *pool) (lv string, more bool) {
 func (s *Store) wipe(ctx context.Context, p *pool, lv string) error {
 	start := time.Now()
 	work := context.WithoutCancel(ctx) // commands are never cut short, only the zeroing is
-	err := s.underLock(work, p, func() error {
+	err := p.exclusively(work, func() error {
 		return s.change(work, p, func(vg lvm.VG) error { return s.LVM.Activate(work, vg, lv) }, func() {})
 	})
 	if err != nil {
@@ -113,20 +113,11 @@ func (s *Store) wipe(ctx context.Context, p *pool, lv string) error {
 	if zeroErr != nil {
 		return zeroErr
 	}
-	if err := s.underLock(work, p, func() error { return s.release(work, p, lv) }); err != nil {
+	if err := p.exclusively(work, func() error { return s.release(work, p, lv) }); err != nil {
 		return err
 	}
 	klog.FromContext(ctx).Info("wiped", "vg", VGName(p.id), "lv", lv, "took", time.Since(start).Round(time.Millisecond))
 	return nil
-}
-
-func (s *Store) underLock(ctx context.Context, p *pool, work func() error) error {
-	unlock, err := p.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return work()
 }
 
 // release frees the extents of an LV that was wiped; the pool's writer lock is
