@@ -94,7 +94,7 @@ func (s *screen) end(verified string, took time.Duration, err error) {
 func (s *screen) format(l line, margin int) string {
 	head := fmt.Sprintf("%-*s%*s  ", nameWidth, l.name, timeWidth-2, fmt.Sprintf("%.1f s", l.took.Seconds()))
 	gap := "\n" + strings.Repeat(" ", margin+nameWidth+timeWidth)
-	return head + strings.Join(wrap(l.verified, s.width-margin-nameWidth-timeWidth), gap)
+	return strings.TrimRight(head+strings.Join(wrap(l.verified, s.width-margin-nameWidth-timeWidth), gap), " ")
 }
 
 // summary shows the table of all steps.

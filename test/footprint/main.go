@@ -3,8 +3,8 @@
 // no LVM command and take little memory and CPU; a broken limit makes the exit code non-zero.
 //
 // That no command is started is told twice, by the agent's own metrics and by the kernel's trace of every program that
-// the node starts. The figures of CPU time are of an emulated CPU, about 16 times slower than a real one: a limit that
-// holds here holds anywhere.
+// the node starts. The node's CPU is emulated: how much slower that is than this host's is measured in the same run,
+// the limit is for a real CPU, and the raw figure is shown beside it.
 package main
 
 import (
@@ -27,7 +27,8 @@ const (
 	published = 10
 	creators  = 4 // at a time
 
-	// A kubelet asks for the statistics of a volume once a minute, Prometheus for metrics every 15 to 60 seconds.
+	// A kubelet asks for the statistics of a volume once a minute, Prometheus for metrics every 15 to 60 seconds: ten
+	// volumes asked six times a minute are sixty volumes.
 	statsEvery  = 10 * time.Second
 	scrapeEvery = 15 * time.Second
 

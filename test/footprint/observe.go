@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -28,14 +29,15 @@ type observer struct {
 
 // seen is what was observed.
 type seen struct {
-	window        time.Duration
-	calls, scrape int
+	window         time.Duration
+	calls, scrapes int
 	// commands are LVM commands by the agent's metrics, programs those that the node started by the kernel's trace.
 	commands    int
 	programs    []string
 	residentKiB int
 	peakKiB     int
 	cpu         time.Duration
+	slowdown    float64 // of the node's CPU against this host's
 }
 
 const (
@@ -45,6 +47,10 @@ const (
 	traced  = `cd /sys/kernel/tracing; echo 0 >tracing_on; echo 0 >events/sched/sched_process_exec/enable; cat trace`
 	mount   = `mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing`
 	process = `read -r stat </proc/$1/stat; echo "$stat"; while read -r line; do case $line in VmRSS:*|VmHWM:*) echo "$line";; esac; done </proc/$1/status`
+
+	// maxSlowdown is that of an emulated CPU on an idle host. On a busy one a short piece of work tells more, which would
+	// flatter the agent.
+	maxSlowdown = 16
 
 	// clockTicks is the unit of CPU times in /proc, USER_HZ, on every architecture that lvme runs on.
 	clockTicks = 100
@@ -79,8 +85,34 @@ func (o *observer) observe(ctx context.Context, window time.Duration) (seen, err
 		return s, err
 	}
 	after, err := o.commands(ctx)
+	if err != nil {
+		return s, err
+	}
 	s.commands = after - before
-	return s, errors.Join(err, s.read(earlier, later))
+	if s.slowdown, err = o.slowdown(ctx); err != nil {
+		return s, err
+	}
+	return s, s.read(earlier, later)
+}
+
+// slowdown is how many times more CPU time a piece of work takes on the node than on this host: the node's CPU is
+// emulated, and other work on this host slows it down further.
+func (o *observer) slowdown(ctx context.Context) (float64, error) {
+	const work = `TIMEFORMAT=%U; time for ((i = 0; i < 300000; i++)); do :; done`
+	var there, here float64
+	text, err := rig.Sh(ctx, o.node, "{ "+work+"; } 2>&1")
+	if err != nil {
+		return 0, err
+	}
+	out, err := exec.CommandContext(ctx, "bash", "-c", work).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("measure this host's CPU: %w", err)
+	}
+	_, err = fmt.Sscan(text+" "+string(out), &there, &here)
+	if err != nil || here <= 0 || there <= 0 {
+		return 0, fmt.Errorf("the CPUs' speed is not told in %q and %q: %w", text, out, err)
+	}
+	return min(there/here, maxSlowdown), nil
 }
 
 // ask is the load of a node at rest.
@@ -99,7 +131,7 @@ func (o *observer) ask(ctx context.Context, s *seen) error {
 			if _, err := o.scrape(ctx); err != nil {
 				return err
 			}
-			s.scrape++
+			s.scrapes++
 		case <-stats.C:
 			for _, v := range o.used {
 				if _, err := o.agent.NodeGetVolumeStats(ctx, &csi.NodeGetVolumeStatsRequest{VolumeId: v.ID, VolumePath: v.Target()}); err != nil {
@@ -196,26 +228,33 @@ func cpuTime(text string) (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / clockTicks, err
 }
 
-func (s seen) share() float64 { return s.cpu.Seconds() / s.window.Seconds() }
+// raw is the part of one CPU that was used, as the node counts it.
+func (s seen) raw() float64 { return s.cpu.Seconds() / s.window.Seconds() }
+
+// share is what that would be of a CPU of this host.
+func (s seen) share() float64 { return s.raw() / s.slowdown }
 
 // String is the table of what was observed.
 func (s seen) String() string {
-	return fmt.Sprintf(`observed for %.0f s: %d calls for statistics (each volume every %.0f s), %d scrapes of the metrics
+	return fmt.Sprintf(`observed for %.0f s: %d calls for statistics (each volume every %.0f s, six times as often as a kubelet), %d scrapes
 
                                      seen        limit
 LVM commands by the agent's metrics  %-10d  0
-programs started on the node         %-10d  0    (by the kernel, whoever starts them)
-resident memory                      %-10s  %d MiB   (peak %.1f MiB)
-CPU                                  %-10s  %.0f %%   (%.2f s in %.0f s, on an emulated CPU about 16 times slower than a real one)`,
-		s.window.Seconds(), s.calls, statsEvery.Seconds(), s.scrape,
+programs started on the node         %-10d  0        by the kernel's trace, whoever starts them
+resident memory                      %-10s  %d MiB   peak %.1f MiB
+CPU                                  %-10s  %.0f %%      raw %.2f %% (%.2f s in %.0f s) of an emulated CPU, %.0f times slower`,
+		s.window.Seconds(), s.calls, statsEvery.Seconds(), s.scrapes,
 		s.commands, len(s.programs),
 		fmt.Sprintf("%.1f MiB", float64(s.residentKiB)/1024), maxResidentKiB>>10, float64(s.peakKiB)/1024,
-		fmt.Sprintf("%.2f %%", 100*s.share()), 100*maxCPU, s.cpu.Seconds(), s.window.Seconds())
+		fmt.Sprintf("%.2f %%", 100*s.share()), 100*maxCPU, 100*s.raw(), s.cpu.Seconds(), s.window.Seconds(), s.slowdown)
 }
 
 // judge says which limits are broken.
 func (s seen) judge() error {
 	var broken []error
+	if s.calls == 0 || s.scrapes == 0 {
+		broken = append(broken, fmt.Errorf("the agent was asked nothing: %d calls, %d scrapes in %s", s.calls, s.scrapes, s.window))
+	}
 	if s.commands != 0 {
 		broken = append(broken, fmt.Errorf("the agent ran %d LVM commands", s.commands))
 	}
