@@ -35,7 +35,7 @@ func (s *Store) activate(ctx context.Context, k Key) (Device, error) {
 		return Device{}, err
 	}
 	defer unlock()
-	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, true) })
+	err = s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, true) })
 	if err != nil {
 		return Device{}, err
 	}
@@ -76,7 +76,7 @@ func (s *Store) proveUnmapped(ctx context.Context, p *pool, e entry) error {
 	if err == nil && mapped == 0 {
 		return nil
 	}
-	if offErr := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, false) }); offErr != nil {
+	if offErr := s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, false) }); offErr != nil {
 		klog.FromContext(ctx).Error(offErr, "deactivate a volume that failed its proof", "lv", e.lv)
 	}
 	if err != nil {
@@ -183,7 +183,7 @@ func (s *Store) deactivate(ctx context.Context, p *pool, e entry) error {
 		}
 	}
 	return whileBusy(ctx, func() error {
-		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, e.lv) }, func() {
+		return s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, e.lv) }, func() {
 			e := p.entries[e.lv]
 			e.active = false
 			if mapped != unknownMapped {

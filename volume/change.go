@@ -92,10 +92,21 @@ func (s *Store) lookNowAndThen() {
 	}
 }
 
-// change runs one changing command on the pool, whose writer lock is held, and
-// applies its effect to what is known. After a failure the pool is reported
-// again, so that the next look sees what really happened.
+// change runs one command that changes the pool's VG, whose writer lock is
+// held, and applies its effect to what is known. A VG that lacks a drive is
+// not changed: LVM would take the drive for lost from then on, even when it
+// comes back.
 func (s *Store) change(ctx context.Context, p *pool, command func(lvm.VG) error, effect func()) error {
+	if p.missing > 0 {
+		return fmt.Errorf("VG %s is not changed while %d of its drives are missing: %w", VGName(p.id), p.missing, ErrAway)
+	}
+	return s.apply(ctx, p, command, effect)
+}
+
+// apply is change for commands that only switch devices on and off. After a
+// failure the pool is reported again, so that the next look sees what really
+// happened.
+func (s *Store) apply(ctx context.Context, p *pool, command func(lvm.VG) error, effect func()) error {
 	if p.stale {
 		if err := s.reload(ctx, p); err != nil {
 			return err

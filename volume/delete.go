@@ -128,7 +128,7 @@ func (s *Store) reopen(ctx context.Context, p *pool, e entry) error {
 			return err
 		}
 	}
-	return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, true) })
+	return s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, true) })
 }
 
 // Forget gives up the VGs that are away: their volumes count as deleted from

@@ -298,7 +298,7 @@ func (s *Store) furnish(ctx context.Context, p *pool) error {
 		}
 	}
 	if p.thinBytes > 0 && !p.thinActive {
-		err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, poolLV) }, func() { p.thinActive = true })
+		err := s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, poolLV) }, func() { p.thinActive = true })
 		if err != nil {
 			return fmt.Errorf("activate the thin pool: %w", err)
 		}

@@ -34,6 +34,7 @@ var scenarios = []struct {
 	{"many at once", testManyAtOnce},
 	{"identity", testIdentity},
 	{"adopt", testAdopt},
+	{"half a mirror", testHalfMirror},
 }
 
 func TestFake(t *testing.T) {
@@ -705,4 +706,36 @@ func testAdopt(t *testing.T, r *rig) {
 	if got, err := adopted.Volume(t.Context(), v.Key); err != nil || got.Bytes != v.Bytes {
 		t.Errorf("after adopt: %+v, %v", got, err)
 	}
+}
+
+// testHalfMirror takes one of two mirrored drives out of the store's sight.
+func testHalfMirror(t *testing.T, r *rig) {
+	s := r.furnished(t, fastClass(drive.Mirrored, 40, 0))
+	ctx := t.Context()
+	v := mustCreate(t, s, CreateSpec{Name: "a", Mode: Block, Size: size(64 * mib)})
+	all := r.drives
+	s.Options.Drives = func(ctx context.Context) ([]drive.Drive, error) {
+		drives, err := all(ctx)
+		return drives[:1], err
+	}
+	must(t, s.Refresh(ctx))
+	if p := s.Pools(ctx); len(p) != 1 || !strings.Contains(p[0].Problem, "missing") {
+		t.Errorf("pools %+v", p)
+	}
+	if _, err := s.Volume(ctx, v.Key); err != nil {
+		t.Errorf("the volume is still there: %v", err)
+	}
+	r.calls.take()
+	_, err := s.CreateSnapshot(ctx, SnapshotSpec{Name: "a", Source: v.Key})
+	wantErr(t, "snapshot", err, ErrAway)
+	_, err = s.Create(ctx, CreateSpec{Name: "b", Mode: Block})
+	wantErr(t, "create", err, ErrNoSpace)
+	wantErr(t, "delete", s.Delete(ctx, v.Key), ErrAway)
+	if ran := r.calls.take(); ran != "" {
+		t.Errorf("a VG without one of its drives was changed: %q", ran)
+	}
+	s.Options.Drives = all
+	must(t, s.Refresh(ctx))
+	must(t, s.Delete(ctx, v.Key))
+	matchesLVM(t, s)
 }

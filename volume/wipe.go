@@ -104,7 +104,7 @@ func (s *Store) wipe(ctx context.Context, p *pool, lv string) error {
 	start := time.Now()
 	work := context.WithoutCancel(ctx) // commands are never cut short, only the zeroing is
 	err := p.exclusively(work, func() error {
-		return s.change(work, p, func(vg lvm.VG) error { return s.LVM.Activate(work, vg, lv) }, func() {})
+		return s.apply(work, p, func(vg lvm.VG) error { return s.LVM.Activate(work, vg, lv) }, func() {})
 	})
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (s *Store) wipe(ctx context.Context, p *pool, lv string) error {
 // held.
 func (s *Store) release(ctx context.Context, p *pool, lv string) error {
 	err := whileBusy(ctx, func() error {
-		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, lv) }, func() {})
+		return s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, lv) }, func() {})
 	})
 	if err != nil {
 		return err
