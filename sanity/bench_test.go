@@ -63,7 +63,10 @@ func realBench(tb testing.TB) *bench {
 		b.tool(tb, "lvm", "vgremove", "-ff", "-y", "--devices", strings.Join(vg.VG().Devices, ","), vg.Name)
 	}
 	for _, path := range b.paths(tb) {
-		b.tool(tb, "wipefs", "-a", path)
+		// No drive that holds anything, known or not, is taken automatically.
+		if err := b.Blocks.Zero(tb.Context(), path, 0, 0); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	return b
 }
@@ -110,7 +113,7 @@ func (b *bench) awaitRoom(tb testing.TB, a *agenttest.Running, kind volume.Type)
 		c, err := a.Store().Capacity(ctx, "", kind)
 		// The drives have one size: fewer of them have less in all.
 		return err == nil && c.MaxVolume > 0 && c.Available > (drives-1)*c.MaxVolume
-	})
+	}, a)
 }
 
 // awaitRest waits until nothing goes on in the background.
@@ -121,11 +124,11 @@ func (b *bench) awaitRest(tb testing.TB, a *agenttest.Running) {
 	}
 	eventually(tb, "all deleted thick volumes are wiped", func(ctx context.Context) bool {
 		return !slices.ContainsFunc(a.Store().Pools(ctx), func(p volume.Pool) bool { return p.Wiping > 0 })
-	})
+	}, a)
 }
 
 // eventually waits for what the agent does by itself.
-func eventually(tb testing.TB, what string, happened func(context.Context) bool) {
+func eventually(tb testing.TB, what string, happened func(context.Context) bool, a *agenttest.Running) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
@@ -135,7 +138,7 @@ func eventually(tb testing.TB, what string, happened func(context.Context) bool)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			tb.Fatalf("not within %s: %s", patience, what)
+			tb.Fatalf("not within %s: %s; the agent's drives: %+v; its pools: %+v", patience, what, a.Store().Verdicts(), a.Store().Pools(tb.Context()))
 		}
 	}
 }

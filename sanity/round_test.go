@@ -89,6 +89,9 @@ func (r *round) configure(tb testing.TB, o agent.Options) {
 	c.TestVolumeSize, c.TestVolumeExpandSize = volumeBytes, expandedBytes
 	c.TestVolumeAccessType = r.access
 	c.TestVolumeParameters = map[string]string{driver.ParamType: string(r.kind)}
+	if r.kind == volume.Thick {
+		c.TestVolumeParameters[driver.ParamFSType] = "xfs" // thin volumes have the default, ext4
+	}
 	store := r.agent.Store()
 	c.IDGen = &ids{store: store.Key(), vg: store.Pools(tb.Context())[0].ID, next: r.number}
 }

@@ -15,11 +15,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lvme/lvme/volume"
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 	"k8s.io/klog/v2"
+
+	"github.com/lvme/lvme/volume"
 )
 
 // allRounds are the rounds on one kind of host.
