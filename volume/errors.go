@@ -39,9 +39,10 @@ type FieldError struct {
 	Field, Value, Allowed string
 }
 
-// Error implements error.
+// Error implements error. A value without end must not push what is allowed
+// out of the message.
 func (e *FieldError) Error() string {
-	return fmt.Sprintf("%s: %q is not allowed: %s", e.Field, e.Value, e.Allowed)
+	return fmt.Sprintf("%s: %.140q is not allowed: %s", e.Field, e.Value, e.Allowed)
 }
 
 // Unwrap makes every FieldError an ErrInvalid.
