@@ -93,7 +93,7 @@ func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb 
 	res, err := l.runner.Run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes})
 	switch {
 	case errors.Is(err, run.ErrNotInstalled):
-		err = fmt.Errorf("%w: %w", ErrNotInstalled, err)
+		err = fmt.Errorf("%w, install the package lvm2: %w", ErrNotInstalled, err)
 	case err == nil && res.Code != 0:
 		err = newError(verb, args, res)
 	}

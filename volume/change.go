@@ -30,7 +30,7 @@ func (s *Store) reload(ctx context.Context, p *pool) error {
 		err = p.load(report, drives)
 	}
 	if err != nil {
-		p.stale = true
+		p.stale = err.Error()
 		s.heal(p)
 		return fmt.Errorf("look at VG %s: %w", vg.Name, domainError(err))
 	}
@@ -107,7 +107,7 @@ func (s *Store) change(ctx context.Context, p *pool, command func(lvm.VG) error,
 // failure the pool is reported again, so that the next look sees what really
 // happened.
 func (s *Store) apply(ctx context.Context, p *pool, command func(lvm.VG) error, effect func()) error {
-	if p.stale {
+	if p.stale != "" {
 		if err := s.reload(ctx, p); err != nil {
 			return err
 		}

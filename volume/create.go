@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -213,16 +214,39 @@ func (w wanted) compare(have Volume, bytes int64) error {
 	return nil
 }
 
-// make makes the volume: one command, all tags in it.
+// make makes the volume, in the next best pool where one that has room refuses:
+// it may be full of more than was promised, or need a repair.
 func (s *Store) make(ctx context.Context, w wanted) error {
 	if !w.Source.IsZero() {
 		return s.makeCopy(ctx, w)
 	}
-	p, bytes, release, err := s.place(w)
-	if err != nil {
-		return err
+	refusals := map[*pool]string{}
+	for {
+		p, bytes, release, err := s.place(w, refusals)
+		if err != nil {
+			return err
+		}
+		err = s.makeIn(ctx, w, p, bytes)
+		release()
+		if err == nil || !s.refused(p, w.lv, err) {
+			return err
+		}
+		klog.FromContext(ctx).Error(err, "a pool refuses a new volume", "vg", VGName(p.id), "lv", w.lv)
+		refusals[p] = "refuses: " + err.Error()
 	}
-	defer release()
+}
+
+// refused says that the pool, which was looked at again after the error, did
+// not make the LV for reasons of its own.
+func (s *Store) refused(p *pool, lv string, err error) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, made := p.entries[lv]
+	return !made && p.stale == "" && (errors.Is(err, ErrNoSpace) || errors.Is(err, ErrPrecondition) || errors.Is(err, ErrNotFound))
+}
+
+// makeIn makes the volume in that pool: one command, all tags in it.
+func (s *Store) makeIn(ctx context.Context, w wanted, p *pool, bytes int64) error {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return err
@@ -271,16 +295,17 @@ func (p *pool) add(e entry) {
 // raw is what a thick LV of that size takes of the VG.
 func (p *pool) raw(bytes int64) int64 { return p.legs() * (bytes + p.raidOverhead()) }
 
-// place chooses the pool for an empty volume and keeps room in it until
-// release is called. bytes is the size rounded to the pool's unit.
-func (s *Store) place(w wanted) (p *pool, bytes int64, release func(), err error) {
+// place chooses the pool for an empty volume, none that refused it, and keeps
+// room in it until release is called. bytes is the size rounded to the pool's
+// unit.
+func (s *Store) place(w wanted, refusals map[*pool]string) (p *pool, bytes int64, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var best *pool
 	var bestRoom, largest int64
 	var why []string
 	for _, p := range s.poolsOf(w.class.Name) {
-		if problem := p.problem(); problem != "" {
+		if problem := cmp.Or(p.problem(), refusals[p]); problem != "" {
 			why = append(why, VGName(p.id)+" "+problem)
 			continue
 		}

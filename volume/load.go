@@ -200,7 +200,7 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 	if !known {
 		p = newPool(id)
 	}
-	current := known && !p.away && !p.stale && p.missing == seen.MissingPVs && slices.Equal(p.vg.Devices, seen.VG().Devices)
+	current := known && !p.away && p.stale == "" && p.missing == seen.MissingPVs && slices.Equal(p.vg.Devices, seen.VG().Devices)
 	s.mu.Unlock()
 	if current {
 		return nil

@@ -50,9 +50,9 @@ type pool struct {
 	// away: its drives are not in this node; only id, tags.class, tags.number
 	// and drives are known.
 	away bool
-	// stale: a command failed and the report after it too, so that nothing
-	// here may be believed.
-	stale bool
+	// stale is why nothing here may be believed, "" for no reason: a command
+	// failed, and the report after it too.
+	stale string
 	// missing counts drives that a VG over several drives lacks.
 	missing int
 
@@ -114,7 +114,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 		return fmt.Errorf("VG %s: %w", r.Name, err)
 	}
 	before := p.entries
-	p.vg, p.tags, p.away, p.stale, p.missing = r.VG(), tags, false, false, r.MissingPVs
+	p.vg, p.tags, p.away, p.stale, p.missing = r.VG(), tags, false, "", r.MissingPVs
 	p.extent, p.size, p.free = r.ExtentSize, r.Size, r.Free
 	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
 	p.thinBytes, p.thinMeta, p.thinActive = 0, 0, false
@@ -206,12 +206,17 @@ func (p *pool) problem() string {
 		return "drive is not in this node: " + p.driveNames()
 	case p.missing > 0:
 		return fmt.Sprintf("%d of its drives missing", p.missing)
-	case p.stale:
-		return "could not be looked at; see the agent's log"
+	case p.stale != "":
+		return "could not be looked at: " + p.stale
 	case p.tags.thin > 0 && p.thinBytes == 0:
 		return "has no thin pool yet; lvme init continues what was begun"
 	}
 	return ""
+}
+
+// unseen is the answer to who asks for what is in a stale pool.
+func (p *pool) unseen() error {
+	return fmt.Errorf("VG %s: %w (the agent tries again by itself): %s", VGName(p.id), ErrUnavailable, p.stale)
 }
 
 // layout is how thick volumes of the pool lie on its drives.

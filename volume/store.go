@@ -159,8 +159,8 @@ func list[T any](s *Store, pick func(*pool, entry) (T, bool), order func(a, b T)
 	defer s.mu.RUnlock()
 	var all []T
 	for _, p := range s.pools {
-		if p.stale {
-			return nil, fmt.Errorf("VG %s: %w", VGName(p.id), ErrUnavailable)
+		if p.stale != "" {
+			return nil, p.unseen()
 		}
 		for _, e := range p.entries {
 			if x, ok := pick(p, e); ok {
@@ -184,8 +184,8 @@ func (s *Store) find(k Key) (*pool, entry, error) {
 		return nil, entry{}, fmt.Errorf("%w: this store has no VG %s", ErrNotFound, VGName(k.VG))
 	case p.away:
 		return p, entry{}, fmt.Errorf("%w: %s (plug it in again, or give it up with 'lvme drives forget')", ErrAway, p.driveNames())
-	case p.stale:
-		return p, entry{}, fmt.Errorf("VG %s: %w", VGName(k.VG), ErrUnavailable)
+	case p.stale != "":
+		return p, entry{}, p.unseen()
 	}
 	e, ok := p.entries[k.LV]
 	if !ok {
