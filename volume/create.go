@@ -24,8 +24,10 @@ const (
 )
 
 // minFSBytes are the smallest devices that each mkfs takes (mkfs.xfs(8) since
-// xfsprogs 5.19: 300 MB; mkfs.btrfs(8): 109 MiB; ext4 with a journal).
-var minFSBytes = map[string]int64{"xfs": 300 << 20, "btrfs": 128 << 20, "ext4": 16 << 20}
+// xfsprogs 5.19: 300 MB; ext4 with a journal). A btrfs fits into 109 MiB
+// (mkfs.btrfs(8)), but the kernel resizes none to less than 256 MiB (EINVAL):
+// a smaller one could be expanded and then not be used.
+var minFSBytes = map[string]int64{"xfs": 300 << 20, "btrfs": 256 << 20, "ext4": 16 << 20}
 
 // wanted is a CreateSpec with every choice made.
 type wanted struct {

@@ -11,7 +11,7 @@
 //	go test ./test/data
 //	make test-real REAL=./test/data TESTFLAGS='-run TestReal/content -v'
 //	LVME_DATA=full make test-real REAL=./test/data      # the long form
-//	LVME_TESTS=bed go test ./test/data -run TestNode
+//	LVME_TESTS=bed go test ./test/data -run TestNode -timeout 20m -v
 //
 // There is nothing in it but tests.
 package data

@@ -207,17 +207,19 @@ func testHostilePaths(t *testing.T, n *node) {
 	}
 	n.unchanged(t, func() {
 		for what, path := range paths {
-			want := codes.InvalidArgument
+			want, says := codes.InvalidArgument, "path"
 			switch what {
-			case "no parent directory", "another volume's dir":
+			case "no parent directory":
 				want = codes.FailedPrecondition
+			case "another volume's dir":
+				want, says = codes.FailedPrecondition, "something else is mounted"
 			}
 			for call, do := range calls {
 				switch {
 				case what == "file of somebody" && call == "stage", what == "another volume's dir" && call == "publish":
 					continue // The first is looked at below; the second is where it is published already.
 				}
-				refused(t, call+" at "+what, do(t.Context(), path), want, "path")
+				refused(t, call+" at "+what, do(t.Context(), path), want, says)
 			}
 		}
 		_, err := n.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{VolumeId: other.id, VolumeCapability: other.capability()})

@@ -99,7 +99,7 @@ func (n *node) restart(t *testing.T) {
 
 // patience is how long a caller tries again; the bed is slow.
 var patience = func() time.Duration {
-	if os.Getenv("LVME_BED") == "1" {
+	if os.Getenv("LVME_BED") == "1" || os.Getenv("LVME_TESTS") == "bed" {
 		return 3 * time.Minute
 	}
 	return 20 * time.Second

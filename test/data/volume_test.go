@@ -26,7 +26,7 @@ type spec struct {
 
 // minBytes is a small size that each filesystem takes.
 func minBytes(fs string) int64 {
-	return map[string]int64{"xfs": 300 * mib, "btrfs": 128 * mib, "ext4": 48 * mib, "": 32 * mib}[fs]
+	return map[string]int64{"xfs": 300 * mib, "btrfs": 256 * mib, "ext4": 48 * mib, "": 32 * mib}[fs]
 }
 
 // vol is a volume that was made.
