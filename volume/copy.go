@@ -174,11 +174,7 @@ func (s *Store) CreateSnapshot(ctx context.Context, spec SnapshotSpec) (Snapshot
 	}
 	lv := snapshotLV(spec.Name)
 	return fly(ctx, &s.flights, lv, fmt.Sprintf("snapshot %+v", spec), func(ctx context.Context) (Snapshot, error) {
-		snap, err := s.createSnapshot(ctx, spec, lv)
-		if err != nil {
-			return Snapshot{}, fmt.Errorf("take snapshot %q: %w", spec.Name, err)
-		}
-		return snap, nil
+		return s.createSnapshot(ctx, spec, lv)
 	})
 }
 

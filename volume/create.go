@@ -159,10 +159,10 @@ func (s *Store) create(ctx context.Context, w wanted) (Volume, error) {
 			continue
 		}
 		if err != nil {
-			return Volume{}, fmt.Errorf("create volume %q: %w", w.Name, err)
+			return Volume{}, err
 		}
 	}
-	return Volume{}, fmt.Errorf("create volume %q: LV %s: %w", w.Name, w.lv, ErrConflict)
+	return Volume{}, fmt.Errorf("LV %s: %w", w.lv, ErrConflict)
 }
 
 // lookUp finds the volume of an LV name in any pool, and the size that it is
@@ -181,11 +181,11 @@ func (s *Store) lookUp(lv string) (have Volume, target int64, exists bool) {
 // what an earlier attempt left undone.
 func (s *Store) converge(ctx context.Context, w wanted, have Volume, target int64) (Volume, error) {
 	if err := w.compare(have, max(have.Bytes, target)); err != nil {
-		return Volume{}, fmt.Errorf("create volume %q: %w", w.Name, err)
+		return Volume{}, err
 	}
 	if have.Bytes < target {
 		if err := s.growCopy(ctx, have.Key); err != nil {
-			return Volume{}, fmt.Errorf("create volume %q: %w", w.Name, err)
+			return Volume{}, err
 		}
 	}
 	return s.Volume(ctx, have.Key)
@@ -211,7 +211,7 @@ func (w wanted) compare(have Volume, bytes int64) error {
 	case w.FSType != "" && have.FSType != w.FSType:
 		return differs("filesystem", have.FSType, w.FSType)
 	case bytes < w.Size.Required, w.Size.Limit > 0 && bytes > w.Size.Limit:
-		return differs("size in bytes", strconv.FormatInt(bytes, 10), fmt.Sprintf("%d to %d", w.Size.Required, w.Size.Limit))
+		return differs("size in bytes", strconv.FormatInt(bytes, 10), w.Size.String())
 	}
 	return nil
 }

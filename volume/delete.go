@@ -52,7 +52,7 @@ func (s *Store) remove(ctx context.Context, k Key, kind string, rightKind bool, 
 			err = work(ctx, p, e)
 		}
 		if err != nil {
-			return struct{}{}, fmt.Errorf("delete %s %s: %w", kind, k, err)
+			return struct{}{}, err
 		}
 		klog.FromContext(ctx).Info(kind+" deleted", kind, k)
 		return struct{}{}, nil

@@ -18,11 +18,7 @@ func (s *Store) Expand(ctx context.Context, k Key, size Range) (Volume, error) {
 		return Volume{}, err
 	}
 	return fly(ctx, &s.flights, k.LV, fmt.Sprintf("expand %s %+v", k, size), func(ctx context.Context) (Volume, error) {
-		v, err := s.expand(ctx, k, size)
-		if err != nil {
-			return Volume{}, fmt.Errorf("expand volume %s to %d bytes: %w", k, size.Required, err)
-		}
-		return v, nil
+		return s.expand(ctx, k, size)
 	})
 }
 

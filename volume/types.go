@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"fmt"
 	"time"
 )
 
@@ -98,6 +99,14 @@ type Snapshot struct {
 type Range struct {
 	Required int64
 	Limit    int64
+}
+
+// String is the range for a person.
+func (r Range) String() string {
+	if r.Limit == 0 {
+		return fmt.Sprintf("%d or more", r.Required)
+	}
+	return fmt.Sprintf("%d to %d", r.Required, r.Limit)
 }
 
 // CreateSpec says what volume is wanted.
