@@ -76,6 +76,7 @@ test: test-unit test-real ## what must pass before a commit: under 20 minutes on
 test-unit: ## all that needs no drives: unit tests, and everything on the fake LVM
 	@[ -n '$(RACE)' ] || echo 'no C compiler here: the tests run without the race detector'
 	go test $(RACE) $(TESTFLAGS) ./...
+	@go test $(RACE) -v -run '^TestFake$$' ./sanity | grep -E '^(sanity|  skipped)' # how many specs of csi-sanity
 
 .PHONY: test-real
 test-real: bed ## the tests on real drives and real LVM, in the bed
