@@ -75,10 +75,34 @@ func testStaleThin(t *testing.T, n *node) {
 	if len(clean) < 2 {
 		t.Errorf("only %d of 3 volumes can be used after the quarantined ones are gone", len(clean))
 	}
+	n.staleUnderSnapshot(t, clean[0])
 	for _, v := range clean {
 		n.unpublish(t, v)
 		n.remove(t, v.id)
 	}
+}
+
+// staleUnderSnapshot: a snapshot is never laid over a thin that LVM does not
+// know. The next volume takes its number, is quarantined, and takes it along.
+func (n *node) staleUnderSnapshot(t *testing.T, of *vol) {
+	t.Helper()
+	for _, vg := range n.scan(t) {
+		if vg.Name == "lvme-"+of.vg() {
+			n.leaveStale(t, vg)
+		}
+	}
+	n.unchanged(t, func() {
+		for range 2 {
+			_, err := n.CreateSnapshot(t.Context(), &csi.CreateSnapshotRequest{Name: "over", SourceVolumeId: of.id})
+			refused(t, "snapshot over a stale thin", err, codes.FailedPrecondition, "LVM does not know", "lvme-"+of.vg())
+		}
+	})
+	v := n.createIn(t, of.vg(), spec{name: "scapegoat", bytes: 4 * mib})
+	v.mkdirs(t)
+	_, err := n.NodeStageVolume(t.Context(), v.stageRequest())
+	refused(t, "stage", err, codes.FailedPrecondition, "quarantined")
+	n.remove(t, v.id)
+	n.remove(t, n.snapshot(t, "over", of))
 }
 
 // leaveStale makes what a crash between the kernel's commit and LVM's leaves.

@@ -86,7 +86,7 @@ func TestReal(t *testing.T) {
 		t.Skip("needs the bed: make test-real REAL=./test/data")
 	}
 	r := &reals{}
-	t.Cleanup(func() { r.end(t) })
+	defer r.end(t)
 	for _, c := range cases {
 		if c.on&onReal == 0 {
 			continue
