@@ -33,7 +33,7 @@ export LVME_SANITY ?= thin-mount
 export LVME_DATA ?= short
 # How many nodes at a time, and what each has. A node computes on about one core.
 BEDJOBS ?= 2
-BEDFLAGS ?= --drives 2 --size 4G
+BEDFLAGS ?= --drives 3 --size 4G
 INBED = $(STATIC) go test -p $(BEDJOBS) -count 1 -run '$(REALRUN)' -exec '$(CURDIR)/bin/bed exec $(BEDFLAGS)'
 OUTOFBED = LVME_TESTS=bed go test -p 1 -count 1
 
