@@ -109,7 +109,7 @@ func TestAdopt(t *testing.T) {
 	b.state += "-of-another-system"
 	_, stderr = b.node(exitFailed, "init", "--yes")
 	has(t, stderr, key, "lvme adopt")
-	out, stderr = b.node(exitOK, "volumes")
+	_, stderr = b.node(exitOK, "volumes")
 	has(t, stderr, key, "lvme adopt")
 	_, stderr = b.node(exitFailed, "adopt")
 	has(t, stderr, "--yes", "nothing was changed")

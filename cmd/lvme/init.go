@@ -209,6 +209,8 @@ func showPlan(w io.Writer, plan volume.Plan) error {
 			left = append(left, v)
 		case drive.Ours:
 			ours++
+		case drive.Free:
+			// In the plan, or left out of it by name.
 		}
 	}
 	var errs []error
