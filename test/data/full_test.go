@@ -66,7 +66,7 @@ func testPoolFull(t *testing.T, n *node) {
 	victim := n.create(t, spec{name: "victim", fs: "ext4", bytes: 8 * minBytes("ext4")})
 	size := n.poolBytes(t, victim.vg())
 	ballast := n.createIn(t, victim.vg(), spec{name: "ballast", bytes: size + size/4})
-	other := n.create(t, spec{name: "other", fs: "ext4", bytes: minBytes("ext4")})
+	other := n.create(t, spec{name: "other", fs: "ext4", bytes: 8 * minBytes("ext4")})
 	if other.vg() == victim.vg() {
 		t.Fatal("the class does not spread")
 	}
