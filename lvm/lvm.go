@@ -67,8 +67,8 @@ type VG struct {
 
 // settings override the host's lvm.conf for every command.
 //
-//   - archive and backup off: they cost up to half of a command and fill /etc;
-//     the agent keeps backups of its own.
+//   - archive and backup off: they cost up to half of a command and fill /etc.
+//     The drives carry the metadata, in as many copies as there are drives.
 //   - no lvmpolld, no monitoring: both start daemons that outlive the command.
 //   - no hints: the devices are named on each command line.
 //   - no event activation, nothing in the log and nothing of the log on stdout:

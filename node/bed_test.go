@@ -206,7 +206,7 @@ func TestBedBlock(t *testing.T) {
 // TestBedNotBlank: a thick volume that should be new and is not is left alone.
 func TestBedNotBlank(t *testing.T) {
 	b, c := newCut(t, func(v *volume.Volume) { v.Type, v.FSType, v.Bytes = volume.Thick, "xfs", 512*mib })
-	b.ok(c.sh("printf SECRET | dd of=%s bs=1 seek=%d conv=notrunc status=none", drive, 512*mib-6))
+	b.ok(c.sh("printf SECRET | dd of=%s bs=1 seek=%d conv=notrunc,fsync status=none", drive, 512*mib-6))
 	err := b.stage(filesystem("", writer))
 	code(t, err, codes.FailedPrecondition)
 	if !strings.Contains(err.Error(), "not blank") || b.volume().State != volume.Fresh {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// pvMetadataBytes is the metadata area of each drive: room for about
-	// 40,000 volumes (docs/on-disk-format.md), against LVM's 1 MiB for 1,100.
+	// pvMetadataBytes is the metadata area of each drive: room for some 40,000
+	// volumes, reckoned at 0.8 KiB each, against LVM's 1 MiB for 1,100.
 	pvMetadataBytes = 64 << 20
 	// Limits of a thin pool's metadata (kernel: 16 GiB less what LVM keeps).
 	minPoolMetadata = 64 << 20
@@ -24,7 +24,7 @@ const (
 	// poolMetadataPerChunk is twice what LVM reckons for a chunk, 64 bytes.
 	poolMetadataPerChunk = 128
 	// smallDrive is a VG so small that the least metadata would be a large
-	// part of it: then half the least does.
+	// part of it: then a quarter of the least does.
 	smallDrive = 8 << 30
 	// extentBytes is LVM's own.
 	extentBytes = 4 << 20

@@ -467,7 +467,8 @@ func testStriped(t *testing.T, r *rig) {
 func testMirrored(t *testing.T, r *rig) {
 	r.dirty(t)
 	s := r.furnished(t, fastClass(drive.Mirrored, 40, 16))
-	if pools := s.Pools(t.Context()); len(pools) != 1 || len(pools[0].Drives) != 2 {
+	drives, _ := r.drives(t.Context())
+	if pools := s.Pools(t.Context()); len(pools) != len(drives)/2 || len(pools[0].Drives) != 2 {
 		t.Fatalf("pools %+v", pools)
 	}
 	v := mustCreate(t, s, CreateSpec{Name: "thin", Size: size(64 * mib)})
