@@ -38,12 +38,12 @@ const (
 func config(layout drive.Layout) drive.Config {
 	cfg := drive.DefaultConfig()
 	c := &cfg.Classes[0]
-	c.Name, c.Layout, c.Thin.Share, c.Thick.Share, c.Reserve, c.Thin.Overcommit = class, drive.PerDrive, 60, 10, 5, 4
+	c.Name, c.Layout, c.Thin.Share, c.Thick.Share, c.Reserve, c.Thin.Overcommit = class, drive.PerDrive, 60, 6, 5, 4
 	if layout != "" {
 		c.Layout, c.Thin.GiveBack, c.Thin.Overcommit = layout, false, 1
 	}
 	if layout == drive.Mirrored {
-		c.Thick.Share = 20
+		c.Thick.Share = 12
 	}
 	return cfg
 }
