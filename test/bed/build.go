@@ -74,7 +74,7 @@ func newImage(sh shape, log func(string, ...any)) (*image, error) {
 	img := &image{cache: c, shape: sh}
 	img.tools = stage{"tools", []string{"1", suite, toolPackages}, img.makeTools}
 	img.root = stage{"root", []string{"1", suite, rootPackages, rootSize, strings.Join(unwanted, " ")}, img.makeRoot}
-	img.boot = stage{"boot", []string{"1", c.path(img.root), sources}, img.makeBoot}
+	img.boot = stage{"boot", []string{"1", c.path(img.root), sources, acpiTable}, img.makeBoot}
 	img.ready = stage{
 		"ready",
 		[]string{"1", c.path(img.tools), c.path(img.boot), fmt.Sprint(img.machineArgs())},
@@ -168,6 +168,9 @@ func (img *image) makeBoot(ctx context.Context, dir string) error {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-mod=mod", "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build guestd: %w\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, acpiFile), []byte(acpiTable), 0o644); err != nil {
+		return err
 	}
 	return writeInitrd(filepath.Join(dir, "initrd"), guestd, filepath.Join(img.cache.path(img.root), rootDriver))
 }

@@ -166,7 +166,7 @@ func (m *machine) putDisk(ctx context.Context, localPath string, file wire.File)
 	if err := m.qmp.do(ctx, "blockdev-add", args{"driver": "file", "node-name": file.Disk, "filename": path, "read-only": true}); err != nil {
 		return err
 	}
-	err = m.qmp.do(ctx, "device_add", args{"driver": "virtio-blk-pci", "id": file.Disk, "serial": file.Disk, "drive": file.Disk, "bus": port(slots)})
+	err = m.qmp.do(ctx, "device_add", args{"driver": "virtio-blk-pci", "id": file.Disk, "serial": file.Disk, "drive": file.Disk, "bus": port(transferSlot)})
 	if err != nil {
 		return errors.Join(err, m.qmp.do(ctx, "blockdev-del", args{"node-name": file.Disk}))
 	}

@@ -12,13 +12,31 @@ import (
 	"github.com/lvme/lvme/test/bed/internal/wire"
 )
 
-// slots is how many drives a machine takes. One more slot, the last, is for handing files over.
-const slots = 16
+// The slots of a machine are PCIe ports for drives and, one of them, for handing files over.
+const transferSlot = 0
+
+// nodeSlots are the slots for drives of each NUMA node.
+var nodeSlots = [2][]int{slotRange(1, 16), slotRange(17, 8)}
+
+func slotRange(first, count int) []int {
+	var slots []int
+	for i := range count {
+		slots = append(slots, first+i)
+	}
+	return slots
+}
+
+// maxDrives is how many drives a node can have had: each needs a subsystem that is there from the start.
+const maxDrives = 64
+
+// farMemoryMiB is the memory of NUMA node 1. It is there to make the node one.
+const farMemoryMiB = 128
 
 // kernelArgs is the kernel's command line. The crypto self-tests crash or crawl under TCG; what is of the real
-// machine's speed only (mitigations) or of its diversity (random addresses, interface names) is off.
+// machine's speed only (mitigations, moving memory between NUMA nodes) or of its diversity (random addresses, interface
+// names, second paths to a drive, which QEMU's drives claim to be able to have) is off.
 const kernelArgs = "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 cryptomgr.notests mitigations=off nokaslr " +
-	"nvme_core.io_timeout=86400 random.trust_cpu=on net.ifnames=0"
+	"nvme_core.io_timeout=86400 nvme_core.multipath=N numa_balancing=disable random.trust_cpu=on net.ifnames=0"
 
 // shape is what a saved state depends on.
 type shape struct {
@@ -42,10 +60,45 @@ func (img *image) machineArgs() []string {
 		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "qemu"),
 		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "seabios"),
 	}
-	for i := range slots + 1 {
+	argv = append(argv, img.numaArgs()...)
+	argv = append(argv, portArgs("pcie.0", 4, append([]int{transferSlot}, nodeSlots[0]...))...)
+	argv = append(argv, portArgs("far", 0, nodeSlots[1])...)
+	for i := range maxDrives {
+		argv = append(argv, "-device", encode(args{"driver": "nvme-subsys", "id": partID("subsys", i)}))
+	}
+	return argv
+}
+
+// numaArgs make the machine one of two NUMA nodes. Node 0 has the CPUs, nearly all memory and the PCI bus pcie.0; node 1
+// has a PCI bus of its own.
+func (img *image) numaArgs() []string {
+	memory := func(id string, mib int) string {
+		return encode(args{"qom-type": "memory-backend-ram", "id": id, "size": int64(mib) << 20})
+	}
+	table := filepath.Join(img.cache.path(img.boot), acpiFile)
+	return []string{
+		"-object", memory("ram0", img.shape.MemoryMiB-farMemoryMiB),
+		"-object", memory("ram1", farMemoryMiB),
+		"-numa", fmt.Sprintf("node,nodeid=0,cpus=0-%d,memdev=ram0", img.shape.CPUs-1),
+		"-numa", "node,nodeid=1,memdev=ram1",
+		"-device", encode(args{"driver": "pxb-pcie", "id": "far", "bus": "pcie.0", "addr": "0x10", "bus_nr": 128, "numa_node": 1}),
+		"-acpitable", "sig=SSDT,rev=2,oem_id=LVME,oem_table_id=NUMA,data=" + strings.ReplaceAll(table, ",", ",,"),
+	}
+}
+
+// acpiFile holds acpiTable in the boot stage.
+const acpiFile = "numa.aml"
+
+// acpiTable is what QEMU's own tables lack, that pcie.0 is of node 0: Scope (\_SB.PCI0) { Name (_PXM, Zero) }.
+const acpiTable = "\x10\x11\\\x2e_SB_PCI0\x08_PXM\x00"
+
+// portArgs make PCIe ports on a bus, eight functions to a device.
+func portArgs(bus string, device int, slots []int) []string {
+	var argv []string
+	for i, slot := range slots {
 		argv = append(argv, "-device", encode(args{
-			"driver": "pcie-root-port", "id": port(i), "bus": "pcie.0", "chassis": i + 1,
-			"addr": fmt.Sprintf("%#x.%d", 4+i/8, i%8), "multifunction": i%8 == 0,
+			"driver": "pcie-root-port", "id": port(slot), "bus": bus, "chassis": slot + 1,
+			"addr": fmt.Sprintf("%#x.%d", device+i/8, i%8), "multifunction": i%8 == 0,
 		}))
 	}
 	return argv
@@ -66,9 +119,9 @@ func (img *image) hostArgs(rootDisk string) []string {
 			"node-name": "root", "driver": "qcow2", "discard": "unmap",
 			"file": args{"driver": "file", "filename": rootDisk, "discard": "unmap"},
 		}),
-		"-device", encode(args{"driver": "virtio-blk-pci", "drive": "root", "id": "rootdisk", "addr": "0x2"}),
+		"-device", encode(args{"driver": "virtio-blk-pci", "drive": "root", "id": "rootdisk", "bus": "pcie.0", "addr": "0x2"}),
 		"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:%d", wire.Port),
-		"-device", encode(args{"driver": "virtio-net-pci", "netdev": "net", "id": "nic", "romfile": "", "addr": "0x3"}),
+		"-device", encode(args{"driver": "virtio-net-pci", "netdev": "net", "id": "nic", "romfile": "", "bus": "pcie.0", "addr": "0x3"}),
 	}
 }
 

@@ -185,6 +185,7 @@ func (n *Node) Boot(ctx context.Context) error {
 	if _, err := n.running(); err == nil {
 		return fmt.Errorf("boot %s: it is running", n.name)
 	}
+	n.forgetUnplugged()
 	m, err := boot(ctx, n.img, n.rootDisk(), n.console, append(hangArgs(), n.driveArgs()...))
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", n.name, err)
@@ -220,7 +221,7 @@ func (n *Node) driveArgs() []string {
 		for _, node := range d.blockNodes() {
 			argv = append(argv, "-blockdev", encode(node))
 		}
-		argv = append(argv, "-device", encode(d.device()))
+		argv = append(argv, "-device", encode(d.controller()), "-device", encode(d.namespace()))
 	}
 	return argv
 }

@@ -28,6 +28,9 @@ func system() error {
 	if err := settings(); err != nil {
 		return err
 	}
+	if err := rebindDrives(); err != nil {
+		return err
+	}
 	say("mounted")
 	for _, argv := range [][]string{
 		{"/usr/lib/systemd/systemd-udevd", "--daemon"},
@@ -109,6 +112,24 @@ func settings() error {
 	}
 	if name, err := os.ReadFile("/etc/hostname"); err == nil {
 		return syscall.Sethostname([]byte(strings.TrimSpace(string(name))))
+	}
+	return nil
+}
+
+// rebindDrives gives the drives that were there when the kernel came up to its driver once more, which took them before
+// it knew nvmeID.
+func rebindDrives() error {
+	const driver = "/sys/bus/pci/drivers/nvme"
+	devices, err := filepath.Glob(driver + "/*:*:*.*")
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		for _, file := range []string{"unbind", "bind"} {
+			if err := os.WriteFile(filepath.Join(driver, file), []byte(filepath.Base(device)), 0); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -230,6 +230,7 @@ func dial(conn *net.TCPConn, to wire.Dial) error {
 
 // drive waits until the NVMe drive with the serial number can be used, or has gone.
 func drive(conn io.Writer, want wire.Drive) error {
+	look := time.Now().Add(emptyTime)
 	for end := time.Now().Add(want.Wait); ; time.Sleep(20 * time.Millisecond) {
 		device, err := findDrive(want.Serial)
 		if err != nil {
@@ -238,10 +239,52 @@ func drive(conn io.Writer, want wire.Drive) error {
 		if (device == "") == want.Gone {
 			return wire.WriteJSON(conn, wire.Reply{Device: device})
 		}
+		if !want.Gone && time.Now().After(look) {
+			if err := resetEmpty(want.Serial); err != nil {
+				return err
+			}
+			look = time.Now().Add(emptyTime)
+		}
 		if time.Now().After(end) {
 			return fmt.Errorf("drive %s: gone=%t was not reached within %s (device %q)", want.Serial, want.Gone, want.Wait, device)
 		}
 	}
+}
+
+// emptyTime is how long a controller may be without a namespace until it is made to look again.
+const emptyTime = 2 * time.Second
+
+// resetEmpty resets a drive's controller if it works and has no namespace: the kernel was faster than the host, which
+// plugs the one in after the other.
+func resetEmpty(serial string) error {
+	files, err := filepath.Glob("/sys/class/nvme/nvme*/serial")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		controller := filepath.Dir(file)
+		namespaces, err := filepath.Glob(filepath.Join(controller, "nvme*n*"))
+		if err != nil {
+			return err
+		}
+		if len(namespaces) > 0 || read(file) != serial || read(filepath.Join(controller, "state")) != "live" {
+			continue
+		}
+		say("drive %s has no namespace yet: reset", serial)
+		if err := os.WriteFile(filepath.Join(controller, "reset_controller"), []byte("1"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read returns the text of a sysfs file, or nothing: a drive that is just leaving cannot be read.
+func read(file string) string {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
 }
 
 // findDrive returns the node of the first namespace of a drive, once udev has handled it.
@@ -251,9 +294,8 @@ func findDrive(serial string) (string, error) {
 		return "", err
 	}
 	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil || strings.TrimSpace(string(raw)) != serial {
-			continue // a drive that is just leaving cannot be read
+		if read(file) != serial {
+			continue
 		}
 		dir := filepath.Dir(filepath.Dir(file))
 		number, err := os.ReadFile(filepath.Join(dir, "dev"))

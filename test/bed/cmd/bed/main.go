@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -94,6 +95,7 @@ func progress(w io.Writer) func(string, ...any) {
 type config struct {
 	drives  int
 	size    size
+	listed  driveList
 	memory  int
 	cpus    int
 	timeout time.Duration
@@ -113,6 +115,8 @@ func (c *config) flags(stderr io.Writer) *flag.FlagSet {
 	c.size = 4 << 30
 	fs.IntVar(&c.drives, "drives", 2, "`number` of NVMe drives, with the serial numbers BED0, BED1, ...")
 	fs.Var(&c.size, "size", "`size` of each drive, as in 512M, 4G, 1T")
+	fs.Var(&c.listed, "drive", "one drive of these `properties`: serial=A,size=2G,block=4096,eui64=0025385b71b00001,nguid=HEX,uuid=UUID,numa=1,\n"+
+		"repeatable, in place of those of --drives; all keys may be left out")
 	fs.IntVar(&c.memory, "memory", 0, "memory of the node in `MiB` (default 2048)")
 	fs.IntVar(&c.cpus, "cpus", 0, "`number` of CPUs of the node (default 2)")
 	fs.DurationVar(&c.timeout, "timeout", 0, "end after this `time` (default: of exec, half a minute after -test.timeout; else none)")
@@ -125,28 +129,16 @@ func (c *config) flags(stderr io.Writer) *flag.FlagSet {
 // options are the node's.
 func (c *config) options(console io.Writer) bed.Options {
 	opts := bed.Options{MemoryMiB: c.memory, CPUs: c.cpus, Console: console}
-	for i := range c.drives {
-		opts.Drives = append(opts.Drives, bed.Drive{Serial: "BED" + strconv.Itoa(i), Size: int64(c.size)})
+	opts.Drives = c.listed
+	if len(c.listed) == 0 {
+		opts.Drives = make([]bed.Drive, c.drives)
+	}
+	for i := range opts.Drives {
+		d := &opts.Drives[i]
+		d.Serial = cmp.Or(d.Serial, "BED"+strconv.Itoa(i))
+		d.Size = cmp.Or(d.Size, int64(c.size))
 	}
 	return opts
-}
-
-// size is a number of bytes with an optional unit.
-type size int64
-
-func (s *size) String() string {
-	return strconv.FormatInt(int64(*s), 10)
-}
-
-func (s *size) Set(text string) error {
-	const units = "KMGT"
-	shift := 0
-	if i := strings.IndexByte(units, text[max(0, len(text)-1)]); text != "" && i >= 0 {
-		shift, text = 10*(i+1), text[:len(text)-1]
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	*s = size(n << shift)
-	return err
 }
 
 // pairs are two paths each: from and to.
