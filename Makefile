@@ -25,7 +25,7 @@ TESTFLAGS ?=
 # Packages with tests that run in a node of the bed, each in one of its own, and
 # packages with tests that drive nodes from outside. internal/arch fails when one
 # is missing here.
-REAL ?= ./drive ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
+REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
 OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data)
 REALRUN := ^Test(Real|Bed|Enter)
 # Which rounds of csi-sanity, and how long the data tests: all and full in test-full.
