@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/lvme/lvme/internal/dm"
 	"github.com/lvme/lvme/lvm"
 )
 
@@ -163,7 +164,7 @@ func (s *Store) Deactivate(ctx context.Context, k Key) error {
 		p, e, err := s.find(k)
 		s.mu.RUnlock()
 		if err == nil {
-			err = p.exclusively(ctx, func() error { return s.deactivate(ctx, p, e) })
+			err = s.deactivateOnce(ctx, p, e)
 		}
 		if err != nil {
 			return struct{}{}, fmt.Errorf("deactivate volume %s: %w", k, err)
@@ -171,6 +172,19 @@ func (s *Store) Deactivate(ctx context.Context, k Key) error {
 		return struct{}{}, nil
 	})
 	return err
+}
+
+// deactivateOnce does not wait for the pool's writer lock when nothing is left
+// to do: a caller who gave up while others were before it, and comes again after
+// its change was made, would else go to the end of the queue each time. What
+// lies below a thick volume may be there without it, so LVM is asked.
+func (s *Store) deactivateOnce(ctx context.Context, p *pool, e entry) error {
+	if !e.thick && !e.active {
+		if _, err := s.LVM.DeviceInfo(ctx, VGName(p.id), e.lv); errors.Is(err, dm.ErrNotFound) {
+			return nil
+		}
+	}
+	return p.exclusively(ctx, func() error { return s.deactivate(ctx, p, e) })
 }
 
 // deactivate removes the device of an LV and remembers how much it has mapped;
