@@ -246,6 +246,12 @@ func TestFaults(t *testing.T) {
 	must(t, "hang", func() error { return n.HangDrive(t.Context(), "A") })
 	sh(t, n, "(while "+read+"; do :; done) >/dev/null 2>&1 &")
 	must(t, "remove while it hangs", func() error { return n.RemoveDrive(t.Context(), "A") })
+
+	must(t, "fail while it is out", func() error { return n.FailDrive(t.Context(), "A", bed.Fault{Reads: true}) })
+	must(t, "replug", func() error { return n.ReplugDrive(t.Context(), "A") })
+	if _, code := try(t, n, "dd of=/dev/null bs=4k count=1 iflag=direct if="+device(t, n, "A")); code == 0 {
+		t.Error("a drive that was made to fail while it was out does not")
+	}
 }
 
 func TestLVM(t *testing.T) {
