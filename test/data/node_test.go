@@ -43,7 +43,7 @@ func config(layout drive.Layout) drive.Config {
 		c.Layout, c.Thin.GiveBack, c.Thin.Overcommit = layout, false, 1
 	}
 	if layout == drive.Mirrored {
-		c.Thick.Share = 12
+		c.Thin.Share, c.Thick.Share = 25, 12 // the legs of a new pool are synchronised while the test runs
 	}
 	return cfg
 }
