@@ -96,25 +96,62 @@ func (s *Store) classOf(p *pool) drive.Thin {
 }
 
 // Capacity is what a class can still take of one type; class "" is the default
-// class. A class that this node does not have has none.
-func (s *Store) Capacity(_ context.Context, class string, t Type) (Capacity, error) {
+// class. A class that this node does not have has none. Where more is promised
+// than there is, a pool that is filling up has room for no more than is left
+// of it, promised as often as the class allows.
+func (s *Store) Capacity(ctx context.Context, class string, t Type) (Capacity, error) {
 	c, known := s.Config.Class(class)
 	if !known {
 		return Capacity{}, nil
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	var sum Capacity
-	for _, p := range s.poolsOf(c.Name) {
-		room := p.room(wanted{CreateSpec: CreateSpec{Type: t}, class: c})
-		if p.extent > 0 {
-			room -= room % (p.extent * int64(p.stripes()))
-			if sum.MinVolume == 0 || p.extent < sum.MinVolume {
-				sum.MinVolume = p.extent
-			}
+	for _, r := range s.rooms(c, t) {
+		if t == Thin && c.Thin.Overcommit > 1 && r.bytes > 0 {
+			r.bytes = min(r.bytes, s.left(ctx, r.vg, c.Thin.Overcommit))
 		}
-		sum.Available += room
-		sum.MaxVolume = max(sum.MaxVolume, room)
+		r.bytes -= r.bytes % r.unit
+		sum.Available += r.bytes
+		sum.MaxVolume = max(sum.MaxVolume, r.bytes)
+		if sum.MinVolume == 0 || r.unit < sum.MinVolume {
+			sum.MinVolume = r.unit
+		}
 	}
 	return sum, nil
+}
+
+// room is what one pool can still promise, in steps of unit bytes.
+type room struct {
+	vg          string
+	bytes, unit int64
+}
+
+// rooms are those of the class's pools that are here.
+func (s *Store) rooms(c drive.Class, t Type) []room {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []room
+	for _, p := range s.poolsOf(c.Name) {
+		if p.extent > 0 {
+			bytes := p.room(wanted{CreateSpec: CreateSpec{Type: t}, class: c})
+			all = append(all, room{vg: VGName(p.id), bytes: bytes, unit: p.rounded(1, t)})
+		}
+	}
+	return all
+}
+
+// left is what the kernel says is left of a thin pool, promised so many times
+// over. A pool that cannot be looked at has nothing.
+func (s *Store) left(ctx context.Context, vg string, times float64) int64 {
+	status, err := s.LVM.PoolStatus(ctx, vg, poolLV)
+	if err != nil || status.DataTotal == 0 {
+		return 0
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.pools[poolID(vg)]
+	if p == nil {
+		return 0
+	}
+	share := float64(status.DataTotal-status.DataUsed) / float64(status.DataTotal)
+	return int64(share * float64(p.thinBytes) * times)
 }

@@ -25,6 +25,7 @@ var scenarios = []struct {
 	{"create compares", testCreateCompares},
 	{"copies", testCopies},
 	{"sizes and room", testSizesAndRoom},
+	{"overcommit", testOvercommit},
 	{"states", testStates},
 	{"deletes", testDeletes},
 	{"thick", testThick},
@@ -739,4 +740,36 @@ func testHalfMirror(t *testing.T, r *rig) {
 	must(t, s.Refresh(ctx))
 	must(t, s.Delete(ctx, v.Key))
 	matchesLVM(t, s)
+}
+
+// testOvercommit writes to a pool that may be promised four times over.
+func testOvercommit(t *testing.T, r *rig) {
+	cfg := fastClass(drive.Striped, 20, 0)
+	cfg.Classes[0].Thin.Overcommit = 4
+	s := r.furnished(t, cfg)
+	ctx := t.Context()
+	empty, err := s.Capacity(ctx, "", Thin)
+	must(t, err)
+	pool := s.Pools(ctx)[0]
+	if empty.Available < 3*pool.ThinBytes || empty.Available > 4*pool.ThinBytes {
+		t.Errorf("capacity %+v of a pool of %d", empty, pool.ThinBytes)
+	}
+	v := mustCreate(t, s, CreateSpec{Name: "a", Mode: Block, Size: size(pool.ThinBytes)})
+	d, err := s.Activate(ctx, v.Key)
+	must(t, err)
+	_, err = s.SetState(ctx, v.Key, Raw, "")
+	must(t, err)
+	half := pool.ThinBytes / 2
+	for offset := int64(0); offset < half; offset += 64 * mib {
+		r.write(t, d.Path, offset, bytes.Repeat([]byte("x"), int(min(64*mib, half-offset))))
+	}
+	filled, err := s.Capacity(ctx, "", Thin)
+	if want := 2 * pool.ThinBytes; err != nil || filled.Available > want || filled.Available < want-64*mib {
+		t.Errorf("capacity %+v, %v of a pool that is half full; want about %d", filled, err, want)
+	}
+	must(t, s.Deactivate(ctx, v.Key))
+	must(t, s.Delete(ctx, v.Key))
+	if end, err := s.Capacity(ctx, "", Thin); err != nil || end != empty {
+		t.Errorf("capacity %+v at the end, %+v at the start, %v", end, empty, err)
+	}
 }
