@@ -120,7 +120,7 @@ func (img *image) makeTools(ctx context.Context, dir string) error {
 	packed, unpacked := io.Pipe()
 	result := make(chan error, 1)
 	go func() {
-		err := run(ctx, nil, unpacked, "mmdebstrap", "--variant=extract", "--format=tar", "--include="+toolPackages, suite, "-", mirror())
+		err := run(ctx, nil, unpacked, mmdebstrap("extract", toolPackages)...)
 		unpacked.CloseWithError(err)
 		result <- err
 	}()
@@ -140,7 +140,7 @@ func (img *image) makeRoot(ctx context.Context, dir string) error {
 	filtered, filter := io.Pipe()
 	results := make(chan error, 2)
 	go func() {
-		err := run(ctx, nil, unpacked, "env", "INITRD=No", "mmdebstrap", "--variant=minbase", "--format=tar", "--include="+rootPackages, suite, "-", mirror())
+		err := run(ctx, nil, unpacked, mmdebstrap("minbase", rootPackages)...)
 		unpacked.CloseWithError(err)
 		results <- err
 	}()
@@ -206,12 +206,14 @@ func (img *image) tool(name string, arguments ...string) []string {
 	}, arguments...)
 }
 
-// mirror is where Debian's packages come from.
-func mirror() string {
-	if url := os.Getenv("LVME_BED_MIRROR"); url != "" {
-		return url
+// mmdebstrap is the command that writes a tree of Debian's packages as a tar
+// stream, from the mirror of its own choice unless one is named.
+func mmdebstrap(variant, packages string) []string {
+	argv := []string{"env", "INITRD=No", "mmdebstrap", "--variant=" + variant, "--format=tar", "--include=" + packages, suite, "-"}
+	if mirror := os.Getenv("LVME_BED_MIRROR"); mirror != "" {
+		argv = append(argv, mirror)
 	}
-	return "http://deb.debian.org/debian"
+	return argv
 }
 
 // ensureMmdebstrap installs mmdebstrap where that is possible without asking.
