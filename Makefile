@@ -34,13 +34,17 @@ export LVME_DATA ?= short
 # How many nodes at a time, and what each has. A node computes on about one core.
 BEDJOBS ?= 2
 BEDFLAGS ?= --drives 3 --size 4G
-INBED = $(STATIC) go test -p $(BEDJOBS) -count 1 -run '$(REALRUN)' -exec '$(CURDIR)/bin/bed exec $(BEDFLAGS)'
+# These write and read whole drives, several times over: small ones do.
+SMALL := ./volume ./test/data
+SMALLFLAGS ?= --drives 2 --size 2G
+INBED = $(STATIC) go test -p $(BEDJOBS) -count 1 -run '$(REALRUN)' -exec '$(CURDIR)/bin/bed exec $(1)'
 OUTOFBED = LVME_TESTS=bed go test -p 1 -count 1
 
 # $(call real,TIMEOUT): all of REAL. csi-sanity tells how many specs it ran.
 define real
-$(if $(filter-out ./sanity,$(REAL)),$(INBED) -timeout $(1) $(TESTFLAGS) $(filter-out ./sanity,$(REAL)))
-$(if $(filter ./sanity,$(REAL)),$(INBED) -timeout $(1) $(TESTFLAGS) -v ./sanity)
+$(if $(filter-out ./sanity $(SMALL),$(REAL)),$(call INBED,$(BEDFLAGS)) -timeout $(1) $(TESTFLAGS) $(filter-out ./sanity $(SMALL),$(REAL)))
+$(if $(filter $(SMALL),$(REAL)),$(call INBED,$(SMALLFLAGS)) -timeout $(1) $(TESTFLAGS) $(filter $(SMALL),$(REAL)))
+$(if $(filter ./sanity,$(REAL)),$(call INBED,$(BEDFLAGS)) -timeout $(1) $(TESTFLAGS) -v ./sanity)
 endef
 
 ##@ Build
