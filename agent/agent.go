@@ -47,7 +47,7 @@ func New(ctx context.Context, o Options, h Host) (*Agent, error) {
 	a := &Agent{options: o, host: h, opened: make(chan struct{})}
 	a.metrics = newMetrics(a)
 	a.server = driver.NewServer(driver.Services{
-		Identity: driver.NewIdentity(a.gate.Ready), Controller: &a.gate.controller, Node: &a.gate.node,
+		Identity: driver.NewIdentity(a.gate.Ready).WithManifest(a.manifest), Controller: &a.gate.controller, Node: &a.gate.node,
 	}, a.metrics.calls, grpc.ChainUnaryInterceptor(a.gate.intercept))
 	if err := a.listen(ctx); err != nil {
 		return nil, err
@@ -113,6 +113,15 @@ func (a *Agent) Store() *volume.Store {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.store
+}
+
+// manifest says whose store this is, and nothing while that is not known.
+func (a *Agent) manifest() map[string]string {
+	s := a.Store()
+	if s == nil {
+		return nil
+	}
+	return map[string]string{driver.ManifestStore: s.Key(), driver.ManifestNode: a.options.NodeID}
 }
 
 // open opens the store and begins to serve it.

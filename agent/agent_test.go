@@ -71,7 +71,7 @@ func TestAgentServes(t *testing.T) {
 	wantMode(t, o.Socket, fs.ModeSocket|0o600)
 
 	info, err := csi.NewIdentityClient(r.Conn).GetPluginInfo(t.Context(), &csi.GetPluginInfoRequest{})
-	if err != nil || info.GetName() != driver.Name {
+	if err != nil || info.GetName() != driver.Name || info.GetManifest()[driver.ManifestStore] != key || info.GetManifest()[driver.ManifestNode] != o.NodeID {
 		t.Errorf("plugin %v, %v", info, err)
 	}
 	probe, err := csi.NewIdentityClient(r.Conn).Probe(t.Context(), &csi.ProbeRequest{})
@@ -122,6 +122,10 @@ func TestAgentWaitsForAdoption(t *testing.T) {
 		}
 		return status.Code(err) == codes.Unavailable && strings.Contains(err.Error(), "lvme adopt")
 	})
+	info, err := csi.NewIdentityClient(r.Conn).GetPluginInfo(t.Context(), &csi.GetPluginInfoRequest{})
+	if err != nil || len(info.GetManifest()) != 0 {
+		t.Errorf("it says whose store it serves before it does: %v, %v", info, err)
+	}
 	probe, err := csi.NewIdentityClient(r.Conn).Probe(t.Context(), &csi.ProbeRequest{})
 	if err != nil || probe.GetReady() == nil || probe.GetReady().GetValue() {
 		t.Errorf("probe %v, %v", probe, err)

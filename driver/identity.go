@@ -13,7 +13,8 @@ import (
 // Identity is the CSI identity service.
 type Identity struct {
 	csi.UnimplementedIdentityServer
-	ready func(context.Context) error
+	ready    func(context.Context) error
+	manifest func() map[string]string
 }
 
 var _ csi.IdentityServer = (*Identity)(nil)
@@ -22,12 +23,19 @@ var _ csi.IdentityServer = (*Identity)(nil)
 // tells: nil when it can serve, an ErrStarting while it gets ready, any other
 // error when it needs help. Ready is called for each Probe and must be cheap.
 func NewIdentity(ready func(context.Context) error) *Identity {
-	return &Identity{ready: ready}
+	return &Identity{ready: ready, manifest: func() map[string]string { return nil }}
+}
+
+// WithManifest has GetPluginInfo answer with what manifest says at that moment.
+// It must be cheap too.
+func (i *Identity) WithManifest(manifest func() map[string]string) *Identity {
+	i.manifest = manifest
+	return i
 }
 
 // GetPluginInfo implements csi.IdentityServer.
 func (i *Identity) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
-	return &csi.GetPluginInfoResponse{Name: Name, VendorVersion: Version()}, nil
+	return &csi.GetPluginInfoResponse{Name: Name, VendorVersion: Version(), Manifest: i.manifest()}, nil
 }
 
 // GetPluginCapabilities implements csi.IdentityServer.

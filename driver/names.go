@@ -14,6 +14,15 @@ const (
 	TopologyKey = "topology.lvme.dev/store"
 )
 
+// What an agent's GetPluginInfo says of itself in its manifest, once its store
+// is open: a router learns from it whom it talks to.
+const (
+	// ManifestStore is the key of the store that the agent serves.
+	ManifestStore = "lvme.dev/store"
+	// ManifestNode is the agent's node_id.
+	ManifestNode = "lvme.dev/node"
+)
+
 // The parameters of a StorageClass; docs/parameters.md tells people of them.
 const (
 	ParamDriveClass      = "driveClass"
