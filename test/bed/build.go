@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/lvme/lvme/test/bed/stage"
 )
 
 // suite is the Debian release of both the guest and QEMU. QEMU must be 10 or newer: bookworm's 7.2 crashes guests
@@ -34,18 +36,28 @@ const rootSize = "8G"
 //go:embed guestd/*.go internal/wire/*.go
 var guestSources embed.FS
 
-// image is a complete set of stages for one shape of machine.
-type image struct {
-	cache *cache
-	shape shape
-
-	tools, root, boot, ready stage
+// Flavour is what an image has that the plain one has not. It makes an image of its own.
+type Flavour struct {
+	Packages []string // of Debian, besides the plain ones
+	// Prepare finishes the root disk in a guest that has booted and has no drives, and starts what shall run already when
+	// a node is started: the guest is saved as Prepare leaves it. May be nil.
+	Prepare func(context.Context, *Node) error
+	Recipe  string // everything that decides on what Prepare does
 }
 
-// Build makes the images for a machine with default options unless they are there. It wants root (or user
-// namespaces), a Go toolchain and Debian's mmdebstrap, which it installs itself when it is root on Debian.
-func Build(ctx context.Context, log func(format string, args ...any)) error {
-	img, err := newImage(Options{}.shape(), log)
+// image is a complete set of stages for one shape of machine and one flavour.
+type image struct {
+	cache   *stage.Cache
+	shape   shape
+	flavour Flavour
+
+	tools, root, boot, ready stage.Stage
+}
+
+// Build makes the images for nodes of these options unless they are there. It wants root (or user namespaces), a Go
+// toolchain and Debian's mmdebstrap, which it installs itself when it is root on Debian.
+func Build(ctx context.Context, opts Options, log func(format string, args ...any)) error {
+	img, err := newImage(opts, log)
 	if err != nil {
 		return err
 	}
@@ -54,16 +66,16 @@ func Build(ctx context.Context, log func(format string, args ...any)) error {
 
 // Clean removes the images of all recipes. Nodes that run go on, but cannot boot again.
 func Clean() error {
-	c, err := openCache(nil)
+	c, err := stage.Open(nil)
 	if err != nil {
 		return err
 	}
-	return c.clean()
+	return c.Clean("tools", "root", "boot", "ready")
 }
 
-// newImage describes the image for a shape without building anything.
-func newImage(sh shape, log func(string, ...any)) (*image, error) {
-	c, err := openCache(log)
+// newImage describes the image for these options without building anything.
+func newImage(opts Options, log func(string, ...any)) (*image, error) {
+	c, err := stage.Open(log)
 	if err != nil {
 		return nil, err
 	}
@@ -71,22 +83,27 @@ func newImage(sh shape, log func(string, ...any)) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := &image{cache: c, shape: sh}
-	img.tools = stage{"tools", []string{"1", suite, toolPackages}, img.makeTools}
-	img.root = stage{"root", []string{"1", suite, rootPackages, rootSize, strings.Join(unwanted, " ")}, img.makeRoot}
-	img.boot = stage{"boot", []string{"1", c.path(img.root), sources, acpiTable}, img.makeBoot}
-	img.ready = stage{
-		"ready",
-		[]string{"1", c.path(img.tools), c.path(img.boot), fmt.Sprint(img.machineArgs())},
-		img.makeReady,
+	img := &image{cache: c, shape: opts.shape(), flavour: opts.Flavour}
+	img.tools = stage.Stage{Name: "tools", Recipe: []string{"1", suite, toolPackages}, Make: img.makeTools}
+	img.root = stage.Stage{Name: "root", Recipe: []string{"1", suite, img.packages(), rootSize, strings.Join(unwanted, " ")}, Make: img.makeRoot}
+	img.boot = stage.Stage{Name: "boot", Recipe: []string{"1", c.Path(img.root), sources, acpiTable}, Make: img.makeBoot}
+	recipe := []string{"1", c.Path(img.tools), c.Path(img.boot), fmt.Sprint(img.machineArgs())}
+	if img.flavour.Recipe != "" {
+		recipe = append(recipe, img.flavour.Recipe)
 	}
+	img.ready = stage.Stage{Name: "ready", Recipe: recipe, Make: img.makeReady}
 	return img, nil
+}
+
+// packages is what the root disk is made of.
+func (img *image) packages() string {
+	return strings.Join(append([]string{rootPackages}, img.flavour.Packages...), ",")
 }
 
 // build makes the stages that are missing.
 func (img *image) build(ctx context.Context) error {
-	for _, s := range []stage{img.tools, img.root, img.boot, img.ready} {
-		if err := img.cache.ensure(ctx, s); err != nil {
+	for _, s := range []stage.Stage{img.tools, img.root, img.boot, img.ready} {
+		if err := img.cache.Ensure(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -99,17 +116,17 @@ var errNotBuilt = errors.New("the bed's image is not built: run `go run ./test/b
 // ensureReady makes the saved state for this shape. Everything else must be there: downloading packages is not what
 // a test is expected to do.
 func (img *image) ensureReady(ctx context.Context) error {
-	for _, s := range []stage{img.tools, img.root, img.boot} {
-		if !exists(img.cache.path(s)) {
+	for _, s := range []stage.Stage{img.tools, img.root, img.boot} {
+		if !img.cache.Has(s) {
 			return errNotBuilt
 		}
 	}
-	return img.cache.ensure(ctx, img.ready)
+	return img.cache.Ensure(ctx, img.ready)
 }
 
 // makeTools unpacks the host's tools.
 func (img *image) makeTools(ctx context.Context, dir string) error {
-	if err := ensureMmdebstrap(ctx, img.cache.log); err != nil {
+	if err := ensureMmdebstrap(ctx, img.cache.Log); err != nil {
 		return err
 	}
 	tree := filepath.Join(dir, "tree")
@@ -131,7 +148,7 @@ func (img *image) makeTools(ctx context.Context, dir string) error {
 
 // makeRoot makes the root disk: packages to a tar stream, filtered, to an ext4 file system.
 func (img *image) makeRoot(ctx context.Context, dir string) error {
-	if err := ensureMmdebstrap(ctx, img.cache.log); err != nil {
+	if err := ensureMmdebstrap(ctx, img.cache.Log); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -140,7 +157,7 @@ func (img *image) makeRoot(ctx context.Context, dir string) error {
 	filtered, filter := io.Pipe()
 	results := make(chan error, 2)
 	go func() {
-		err := run(ctx, nil, unpacked, mmdebstrap("minbase", rootPackages)...)
+		err := run(ctx, nil, unpacked, mmdebstrap("minbase", img.packages())...)
 		unpacked.CloseWithError(err)
 		results <- err
 	}()
@@ -172,7 +189,7 @@ func (img *image) makeBoot(ctx context.Context, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, acpiFile), []byte(acpiTable), 0o644); err != nil {
 		return err
 	}
-	return writeInitrd(filepath.Join(dir, "initrd"), guestd, filepath.Join(img.cache.path(img.root), rootDriver))
+	return writeInitrd(filepath.Join(dir, "initrd"), guestd, filepath.Join(img.cache.Path(img.root), rootDriver))
 }
 
 // readSources returns the daemon's source as one string.
@@ -199,7 +216,7 @@ func writeSources(dir string) error {
 
 // tool returns the command line for a program of the tools tree.
 func (img *image) tool(name string, arguments ...string) []string {
-	tree := filepath.Join(img.cache.path(img.tools), "tree", "usr")
+	tree := filepath.Join(img.cache.Path(img.tools), "tree", "usr")
 	libs := filepath.Join(tree, "lib", "x86_64-linux-gnu")
 	return append([]string{
 		filepath.Join(libs, "ld-linux-x86-64.so.2"), "--library-path", libs, filepath.Join(tree, name),

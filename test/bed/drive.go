@@ -198,6 +198,9 @@ func (n *Node) takeSlot(d *drive) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, slot := range nodeSlots[d.NUMANode] {
+		if slot == cardSlot && n.card != nil {
+			continue
+		}
 		if !slices.ContainsFunc(n.drives, func(d *drive) bool { return d.slot == slot }) {
 			d.slot = slot
 			return nil

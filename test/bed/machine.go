@@ -54,11 +54,11 @@ func (img *image) machineArgs() []string {
 		"-cpu", "max,-erms,-fsrm,-fzrm,-fsrs,-fsrc", // without the string instructions: TCG does them byte by byte
 		"-smp", strconv.Itoa(img.shape.CPUs),
 		"-m", strconv.Itoa(img.shape.MemoryMiB),
-		"-kernel", filepath.Join(img.cache.path(img.root), kernelFile),
-		"-initrd", filepath.Join(img.cache.path(img.boot), "initrd"),
+		"-kernel", filepath.Join(img.cache.Path(img.root), kernelFile),
+		"-initrd", filepath.Join(img.cache.Path(img.boot), "initrd"),
 		"-append", kernelArgs,
-		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "qemu"),
-		"-L", filepath.Join(img.cache.path(img.tools), "tree", "usr", "share", "seabios"),
+		"-L", filepath.Join(img.cache.Path(img.tools), "tree", "usr", "share", "qemu"),
+		"-L", filepath.Join(img.cache.Path(img.tools), "tree", "usr", "share", "seabios"),
 	}
 	argv = append(argv, img.numaArgs()...)
 	argv = append(argv, portArgs("pcie.0", 4, append([]int{transferSlot}, nodeSlots[0]...))...)
@@ -75,7 +75,7 @@ func (img *image) numaArgs() []string {
 	memory := func(id string, mib int) string {
 		return encode(args{"qom-type": "memory-backend-ram", "id": id, "size": int64(mib) << 20})
 	}
-	table := filepath.Join(img.cache.path(img.boot), acpiFile)
+	table := filepath.Join(img.cache.Path(img.boot), acpiFile)
 	return []string{
 		"-object", memory("ram0", img.shape.MemoryMiB-farMemoryMiB),
 		"-object", memory("ram1", farMemoryMiB),
@@ -145,11 +145,11 @@ const (
 	readyState = "state"
 )
 
-// makeReady boots a guest without drives and saves its state once its daemon answers. There must be no NVMe drive in
-// it: QEMU cannot save one.
+// makeReady boots a guest without drives and saves its state once its daemon answers and the flavour is done with it.
+// There must be no NVMe drive in it: QEMU cannot save one.
 func (img *image) makeReady(ctx context.Context, dir string) error {
 	disk := filepath.Join(dir, readyDisk)
-	if err := img.overlay(ctx, disk, filepath.Join(img.cache.path(img.root), "disk.img"), "raw"); err != nil {
+	if err := img.overlay(ctx, disk, filepath.Join(img.cache.Path(img.root), "disk.img"), "raw"); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -158,7 +158,12 @@ func (img *image) makeReady(ctx context.Context, dir string) error {
 		return err
 	}
 	defer m.kill()
-	img.cache.log("guest booted in %.1fs", time.Since(start).Seconds())
+	img.cache.Log("guest booted in %.1fs", time.Since(start).Seconds())
+	if img.flavour.Prepare != nil {
+		if err := img.flavour.Prepare(ctx, &Node{name: "image", img: img, dir: dir, machine: m}); err != nil {
+			return fmt.Errorf("prepare the guest: %w", err)
+		}
+	}
 	return m.explain(m.save(ctx, filepath.Join(dir, readyState)))
 }
 

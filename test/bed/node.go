@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,8 @@ type Options struct {
 	CPUs      int       // 2 when 0
 	MachineID string    // 32 hexadecimal digits; random when empty
 	Console   io.Writer // gets what the guest writes to its console
+	Card      *Card     // a second network card
+	Flavour   Flavour   // the plain one when empty
 }
 
 func (o Options) shape() shape {
@@ -45,6 +48,7 @@ type Node struct {
 	dir     string // holds its disks
 	console io.Writer
 	guard   *guardian
+	card    *Card
 
 	wiring sync.Mutex // held while a drive's parts in QEMU are changed
 
@@ -58,7 +62,7 @@ var errOff = errors.New("the node is switched off")
 
 // Start starts a node. The first one of an unusual shape boots for a while, to save a state for those after it.
 func Start(ctx context.Context, opts Options) (*Node, error) {
-	img, err := newImage(opts.shape(), func(string, ...any) {})
+	img, err := newImage(opts, func(string, ...any) {})
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +81,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 
 // newNode makes a node's directory.
 func newNode(opts Options, img *image) (*Node, error) {
-	n := &Node{name: opts.Name, img: img, console: opts.Console}
+	n := &Node{name: opts.Name, img: img, console: opts.Console, card: opts.Card}
 	if n.name == "" {
 		n.name = "bed"
 	}
@@ -95,7 +99,7 @@ func newNode(opts Options, img *image) (*Node, error) {
 func (n *Node) start(ctx context.Context, opts Options) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
-	ready := n.img.cache.path(n.img.ready)
+	ready := n.img.cache.Path(n.img.ready)
 	if err := n.img.overlay(ctx, n.rootDisk(), filepath.Join(ready, readyDisk), "qcow2"); err != nil {
 		return err
 	}
@@ -111,6 +115,9 @@ func (n *Node) start(ctx context.Context, opts Options) error {
 		opts.MachineID = hex.EncodeToString(randomBytes(16))
 	}
 	if err := m.hello(ctx, n.name, opts.MachineID); err != nil {
+		return m.explain(err)
+	}
+	if err := m.attachCard(ctx, n.card); err != nil {
 		return m.explain(err)
 	}
 	for _, spec := range opts.Drives {
@@ -186,7 +193,7 @@ func (n *Node) Boot(ctx context.Context) error {
 		return fmt.Errorf("boot %s: it is running", n.name)
 	}
 	n.forgetUnplugged()
-	m, err := boot(ctx, n.img, n.rootDisk(), n.console, append(hangArgs(), n.driveArgs()...))
+	m, err := boot(ctx, n.img, n.rootDisk(), n.console, slices.Concat(hangArgs(), n.card.args(), n.driveArgs()))
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", n.name, err)
 	}

@@ -52,7 +52,7 @@ func startMachine(ctx context.Context, img *image, rootDisk string, console io.W
 		stderr:  &tail{},
 		ended:   make(chan struct{}),
 	}
-	m.cmd.Env = append(os.Environ(), "QEMU_MODULE_DIR="+filepath.Join(img.cache.path(img.tools), "tree/usr/lib/x86_64-linux-gnu/qemu"))
+	m.cmd.Env = append(os.Environ(), "QEMU_MODULE_DIR="+filepath.Join(img.cache.Path(img.tools), "tree/usr/lib/x86_64-linux-gnu/qemu"))
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.stderr
 	m.cmd.ExtraFiles = []*os.File{theirs}
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

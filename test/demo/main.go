@@ -34,7 +34,7 @@ func main() {
 
 // run plays all steps and shows the table of them.
 func run(ctx context.Context, s *screen, limit time.Duration) (err error) {
-	if err := bed.Build(ctx, s.note); err != nil {
+	if err := bed.Build(ctx, bed.Options{}, s.note); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %s", limit))

@@ -57,7 +57,7 @@ func main() {
 // run makes the node, measures, and judges.
 func run(ctx context.Context, window time.Duration) (err error) {
 	say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-	if err := bed.Build(ctx, say); err != nil {
+	if err := bed.Build(ctx, bed.Options{}, say); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "lvme-footprint-")

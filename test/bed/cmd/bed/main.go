@@ -60,14 +60,14 @@ func run(ctx context.Context, argv []string, stderr io.Writer) (int, error) {
 	log := progress(stderr)
 	switch command {
 	case "build":
-		return exit(bed.Build(ctx, log))
+		return exit(bed.Build(ctx, bed.Options{}, log))
 	case "clean":
 		return exit(bed.Clean())
 	case "exec", "run", "shell":
 		if command != "shell" && len(c.args) == 0 {
 			return 2, fmt.Errorf("%s: nothing to run", command)
 		}
-		if err := bed.Build(ctx, log); err != nil {
+		if err := bed.Build(ctx, bed.Options{}, log); err != nil {
 			return failed, err
 		}
 		return c.inNode(ctx, command)
