@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lvme/lvme/test/bed"
+)
+
+// The addresses of a cluster. It is alone in its network namespace, so that they are the same in each.
+const (
+	bridge      = "cluster0"
+	HostAddress = "10.88.0.1" // of the control plane
+	PodNetwork  = "10.244.0.0/16"
+)
+
+// nodeAddress is the address of the node of a number, from 1.
+func nodeAddress(number int) string {
+	return fmt.Sprintf("10.88.0.%d", 10+number)
+}
+
+// podRange are the addresses of the pods of a node.
+func podRange(number int) string {
+	return fmt.Sprintf("10.244.%d.0/24", number)
+}
+
+// card is the network card of a node.
+func card(number int) *bed.Card {
+	return &bed.Card{Tap: tap(number), MAC: fmt.Sprintf("52:54:00:88:00:%02x", 10+number)}
+}
+
+func tap(number int) string {
+	return fmt.Sprintf("node%d", number)
+}
+
+// isolated is in the environment of a process that Isolate has started anew.
+const isolated = "LVME_CLUSTER_ISOLATED"
+
+// Isolate puts this process into a network namespace of its own, by starting its program anew there: it does not return
+// but in the new process. It belongs at the beginning of main, or of TestMain after what needs the network outside, and
+// wants root. All that the process starts is in the namespace as well, which ends with the last of them.
+func Isolate() error {
+	if os.Getenv(isolated) != "" {
+		return os.Unsetenv(isolated)
+	}
+	runtime.LockOSThread() // the namespace is the thread's, and the new program keeps that of the thread that starts it
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	err := syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), isolated+"=1"))
+	return fmt.Errorf("start %s again in its network namespace: %w", os.Args[0], err)
+}
+
+// makeNetwork connects this process and its nodes to be in the network namespace, which must hold nothing yet.
+func makeNetwork(ctx context.Context, nodes int) error {
+	script := []string{
+		"link set lo up",
+		"link add " + bridge + " type bridge",
+		"addr add " + HostAddress + "/16 dev " + bridge,
+		"link set " + bridge + " up",
+	}
+	for i := 1; i <= nodes; i++ {
+		script = append(script,
+			"tuntap add "+tap(i)+" mode tap",
+			"link set "+tap(i)+" master "+bridge+" up",
+			"route add "+podRange(i)+" via "+nodeAddress(i),
+		)
+	}
+	return ip(ctx, script...)
+}
+
+// ip runs commands of ip(8) until one fails.
+func ip(ctx context.Context, script ...string) error {
+	for _, line := range script {
+		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", line, err, out)
+		}
+	}
+	return nil
+}
