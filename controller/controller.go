@@ -60,40 +60,9 @@ var (
 // New returns the controller service of that store.
 func New(store Store) *Service { return &Service{store: store} }
 
-// volumeCapabilities are offered by every store, thinCapabilities by one that
-// has thin volumes: CSI callers snapshot whatever they can create.
-var (
-	volumeCapabilities = []csi.ControllerServiceCapability_RPC_Type{
-		csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
-		csi.ControllerServiceCapability_RPC_LIST_VOLUMES,
-		csi.ControllerServiceCapability_RPC_GET_VOLUME,
-		csi.ControllerServiceCapability_RPC_GET_CAPACITY,
-		csi.ControllerServiceCapability_RPC_EXPAND_VOLUME,
-		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
-	}
-	thinCapabilities = []csi.ControllerServiceCapability_RPC_Type{
-		csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
-		csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
-		csi.ControllerServiceCapability_RPC_GET_SNAPSHOT,
-		csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
-	}
-)
-
 // ControllerGetCapabilities implements csi.ControllerServer.
 func (s *Service) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
-	resp := new(csi.ControllerGetCapabilitiesResponse)
-	add := func(types []csi.ControllerServiceCapability_RPC_Type) {
-		for _, t := range types {
-			resp.Capabilities = append(resp.Capabilities, &csi.ControllerServiceCapability{
-				Type: &csi.ControllerServiceCapability_Rpc{Rpc: &csi.ControllerServiceCapability_RPC{Type: t}},
-			})
-		}
-	}
-	add(volumeCapabilities)
-	if s.store.HasThin() {
-		add(thinCapabilities)
-	}
-	return resp, nil
+	return driver.ControllerCapabilities(s.store.HasThin()), nil
 }
 
 // volume is the one way in which a volume is told to a caller. It has no

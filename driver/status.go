@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -23,6 +24,8 @@ var (
 	// ErrUnsupported: well-formed, but nothing that lvme offers. It always
 	// comes with a volume.FieldError, so it is an ErrInvalid too.
 	ErrUnsupported = errors.New("not supported")
+	// ErrUnreachable: the process that could say cannot be asked now.
+	ErrUnreachable = errors.New("unreachable")
 )
 
 // maxMessage bounds a status message in bytes: it travels in a header and may
@@ -37,6 +40,7 @@ var codeOf = []struct {
 }{
 	{volume.ErrUnavailable, codes.Unavailable},
 	{volume.ErrAway, codes.Unavailable},
+	{ErrUnreachable, codes.Unavailable},
 	{ErrStarting, codes.Unavailable},
 	{volume.ErrBusy, codes.Aborted},
 	{ErrToken, codes.Aborted},
@@ -69,6 +73,17 @@ func ToStatus(err error) error {
 		return s.Err()
 	}
 	return status.Error(code(err), message(err))
+}
+
+// AnsweredBy is an error that the agent of that node answered: of the same
+// code, with the node in its message. A call that the agent does not know is
+// an ErrUnreachable: during an upgrade one of the two is older.
+func AnsweredBy(node string, err error) error {
+	s := status.Convert(err)
+	if s.Code() == codes.Unimplemented {
+		return fmt.Errorf("the agent of node %s is of another version and does not know this call: %w", node, ErrUnreachable)
+	}
+	return status.Errorf(s.Code(), "node %s: %s", node, s.Message())
 }
 
 func code(err error) codes.Code {

@@ -43,6 +43,7 @@ func TestToStatus(t *testing.T) {
 		{"elsewhere", ErrElsewhere, codes.ResourceExhausted},
 		{"token", ErrToken, codes.Aborted},
 		{"starting", ErrStarting, codes.Unavailable},
+		{"unreachable", ErrUnreachable, codes.Unavailable},
 		{"canceled", context.Canceled, codes.Canceled},
 		{"deadline", context.DeadlineExceeded, codes.DeadlineExceeded},
 		{"of no kind", errors.New("boom"), codes.Internal},
@@ -65,6 +66,22 @@ func TestToStatus(t *testing.T) {
 	}
 	if ToStatus(nil) != nil {
 		t.Error("no error has a status")
+	}
+}
+
+func TestAnsweredBy(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want codes.Code
+	}{
+		{status.Error(codes.NotFound, "no such volume"), codes.NotFound},
+		{status.Error(codes.Unimplemented, "unknown method"), codes.Unavailable},
+		{status.FromContextError(context.DeadlineExceeded).Err(), codes.DeadlineExceeded},
+	} {
+		got := status.Convert(ToStatus(AnsweredBy("n1", tc.err)))
+		if got.Code() != tc.want || !strings.Contains(got.Message(), "node n1") || strings.Contains(got.Message(), "rpc error") {
+			t.Errorf("%v became %s %q", tc.err, got.Code(), got.Message())
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Store) Create(ctx context.Context, spec CreateSpec) (Volume, error) {
 
 // decide checks the specification and fills in what it leaves open.
 func (s *Store) decide(spec CreateSpec) (wanted, error) {
-	w := wanted{CreateSpec: spec, lv: volumeLV(spec.Name)}
+	w := wanted{CreateSpec: spec, lv: VolumeLV(spec.Name)}
 	profile, err := LookupProfile(spec.Profile)
 	if err != nil {
 		return wanted{}, err

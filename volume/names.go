@@ -30,8 +30,9 @@ var reserved = []string{
 	"_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
 }
 
-// volumeLV is the name of the LV of the volume of that name.
-func volumeLV(name string) string { return volumePrefix + plainOrHash(name) }
+// VolumeLV is the name of the LV of the volume of that name, whichever VG it
+// is in.
+func VolumeLV(name string) string { return volumePrefix + plainOrHash(name) }
 
 // snapshotLV is the name of the LV of the snapshot of that name.
 func snapshotLV(name string) string { return snapshotPrefix + plainOrHash(name) }

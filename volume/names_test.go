@@ -16,7 +16,7 @@ func TestNamesThatLVMTakes(t *testing.T) {
 		strings.Repeat("x", 128),
 	}
 	for _, name := range append(plainNames, hashed...) {
-		for _, lv := range []string{volumeLV(name), snapshotLV(name)} {
+		for _, lv := range []string{VolumeLV(name), snapshotLV(name)} {
 			if err := lvm.ValidName("lvme-abcd1234", lv); err != nil {
 				t.Errorf("%q became %q: %v", name, lv, err)
 			}
@@ -29,12 +29,12 @@ func TestNamesThatLVMTakes(t *testing.T) {
 		}
 	}
 	for _, name := range plainNames {
-		if got := volumeLV(name); got != "v-"+name {
+		if got := VolumeLV(name); got != "v-"+name {
 			t.Errorf("%q became %q", name, got)
 		}
 	}
 	for _, name := range hashed {
-		if got := volumeLV(name); !strings.HasPrefix(got, "v-+") || len(got) != 35 {
+		if got := VolumeLV(name); !strings.HasPrefix(got, "v-+") || len(got) != 35 {
 			t.Errorf("%q became %q, not a hash", name, got)
 		}
 	}
@@ -42,8 +42,8 @@ func TestNamesThatLVMTakes(t *testing.T) {
 
 func TestNoNameMeetsAnothersHash(t *testing.T) {
 	long := strings.Repeat("a", 100)
-	imitation := strings.TrimPrefix(volumeLV(long), "v-")
-	if volumeLV(long) == volumeLV(imitation) {
+	imitation := strings.TrimPrefix(VolumeLV(long), "v-")
+	if VolumeLV(long) == VolumeLV(imitation) {
 		t.Errorf("%q and %q have one LV name", long, imitation)
 	}
 }
