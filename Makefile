@@ -15,6 +15,8 @@ STATIC := CGO_ENABLED=0
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+HELM_VERSION := v4.3.1
+HELM := bin/tools/helm-$(HELM_VERSION)
 
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE := $(if $(shell command -v cc gcc 2>/dev/null),-race,)
@@ -77,7 +79,7 @@ footprint: ## what an agent at rest with 100 volumes costs: LVM commands, memory
 test: test-unit test-real ## what must pass before a commit: under 20 minutes on two cores
 
 .PHONY: test-unit
-test-unit: ## all that needs no drives: unit tests, and everything on the fake LVM
+test-unit: $(HELM) ## all that needs no drives: unit tests, and everything on the fake LVM
 	@[ -n '$(RACE)' ] || echo 'no C compiler here: the tests run without the race detector'
 	go test $(RACE) $(TESTFLAGS) ./...
 	@go test $(RACE) -v -run '^TestFake$$' ./sanity | grep -E '^(sanity|  skipped)' # how many specs of csi-sanity
@@ -114,6 +116,34 @@ lint: $(GOLANGCI) ## formatting, vet, go.mod, and the linters of .golangci.yml
 $(GOLANGCI):
 	GOBIN='$(CURDIR)/bin/tools' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv bin/tools/golangci-lint $@
+
+##@ Deploy
+
+# Name of the image, and what it is for.
+IMAGE ?= lvme/lvme:$(VERSION)
+ARCHES ?= amd64 arm64
+
+.PHONY: image
+image: ## the container image out/lvme-image.tar, reproducible and without a container daemon
+	@mkdir -p out
+	for arch in $(ARCHES); do \
+	  $(STATIC) GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o "out/lvme-$$arch" ./cmd/lvme; done
+	go run ./deploy/image --ref '$(IMAGE)' --version '$(VERSION)' --revision "$$(git rev-parse HEAD)" --created "$$(git log -1 --format=%ct)" \
+	  $(foreach arch,$(ARCHES),--binary $(arch)=out/lvme-$(arch)) --output out/lvme-image.tar
+
+.PHONY: chart
+chart: $(HELM) ## lint and test the Helm chart, and pack it into out
+	$(HELM) lint --strict deploy/chart/lvme
+	go test -count 1 ./deploy
+	$(HELM) package --destination out deploy/chart/lvme
+
+.PHONY: manifests
+manifests: $(HELM) ## deploy/manifests/lvme.yaml, the chart rendered
+	go test -count 1 -run '^TestManifests$$' ./deploy -update
+
+$(HELM):
+	GOBIN='$(CURDIR)/bin/tools' go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
+	mv bin/tools/helm $@
 
 ##@ Else
 

@@ -17,7 +17,7 @@ type row struct {
 // itself wires.
 var everything = []string{
 	"controller", "node", "driver", "volume", "drive", "lvm",
-	"internal/blockdev", "internal/dm", "internal/hostns", "internal/hostrecord", "internal/mount", "internal/run", "internal/table",
+	"internal/blockdev", "internal/dm", "internal/hostns", "internal/hostrecord", "internal/mount", "internal/mtls", "internal/run", "internal/table",
 }
 
 // house is the import table: imports point downwards only. A package that is
@@ -37,6 +37,8 @@ var house = map[string]row{
 	"drive":                    {[]string{"internal/run"}, "drives are known from sysfs and blkid; it must not know what is built on them"},
 	"lvm":                      {[]string{"internal/run", "internal/dm"}, "free of policy, so that it can be tested on a bare VG"},
 	"lvm/lvmtest":              {[]string{"lvm", "internal/run", "internal/dm"}, "it stands in for the programs and the kernel below lvm"},
+	"deploy":                   {[]string{"driver", "drive"}, "tests of the chart: the names and configuration that it has to have right"},
+	"deploy/image":             {nil, "it packs what was built"},
 	"internal/arch":            {nil, "it reads source, it runs none"},
 	"internal/blockdev":        {nil, "ioctls on a device that it is given"},
 	"internal/dm":              {nil, "ioctls on device-mapper"},
@@ -167,6 +169,7 @@ var outside = map[string]row{
 	"github.com/spf13/pflag":                      {[]string{"cmd/lvme", "agent"}, "flags are read in one place"},
 	"golang.org/x/sys":                            {[]string{"drive", "driver", "internal", "agent", "cmd/lvme", "node"}, "system calls; not above the domain, nor in it"},
 	"k8s.io/klog/v2":                              {[]string{"driver", "controller", "node", "volume", "drive", "lvm", "internal", "agent", "router", "cmd/lvme"}, "the one logger"},
+	"k8s.io/kubelet":                              {[]string{"agent"}, "the agent registers itself"},
 	"k8s.io/mount-utils":                          {[]string{"internal/mount"}, "mounts are made in one place"},
 	"k8s.io/utils":                                {[]string{"internal/mount"}, "what mount-utils takes"},
 	"sigs.k8s.io/yaml":                            {[]string{"drive", "agent", "cmd/lvme"}, "configuration is read at the edge"},
