@@ -27,7 +27,10 @@ type Agent struct {
 	server  *grpc.Server
 	socket  net.Listener
 	web     *web     // nil without an HTTP port
+	cluster *cluster // nil without a listener for the router
 	lock    *os.File // no other agent of this host while it is open
+	// registration with the kubelet, nil when it is not asked for.
+	registration *registration
 
 	looks  looks
 	opened chan struct{}
@@ -45,9 +48,12 @@ func New(ctx context.Context, o Options, h Host) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{options: o, host: h, opened: make(chan struct{})}
+	if dir := o.registerDir(); dir != "" {
+		a.registration = newRegistration(dir, o.Socket)
+	}
 	a.metrics = newMetrics(a)
 	a.server = driver.NewServer(driver.Services{
-		Identity: driver.NewIdentity(a.gate.Ready).WithManifest(a.manifest), Controller: &a.gate.controller, Node: &a.gate.node,
+		Identity: a.identity(), Controller: &a.gate.controller, Node: &a.gate.node,
 	}, a.metrics.calls, grpc.ChainUnaryInterceptor(a.gate.intercept))
 	if err := a.listen(ctx); err != nil {
 		return nil, err
@@ -60,17 +66,49 @@ func (a *Agent) listen(ctx context.Context) (err error) {
 	if a.lock, err = lockStore(a.options.StateDir); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.unlisten())
+		}
+	}()
+	if a.registration != nil {
+		if err = a.registration.clear(); err != nil {
+			return err
+		}
+	}
 	if a.socket, err = driver.Listen(a.options.Socket); err != nil {
-		return errors.Join(err, a.lock.Close())
+		return err
+	}
+	if a.options.ClusterAddress != "" {
+		if a.cluster, err = newCluster(ctx, a); err != nil {
+			return err
+		}
 	}
 	address, err := httpAddress(a.options.HTTP)
 	if err == nil && address != "" {
 		a.web, err = newWeb(ctx, address, a)
 	}
-	if err != nil {
-		return errors.Join(err, a.socket.Close(), a.lock.Close())
+	return err
+}
+
+// unlisten gives back what listen had taken when it failed.
+func (a *Agent) unlisten() error {
+	var errs []error
+	if a.cluster != nil {
+		errs = append(errs, a.cluster.listener.Close())
 	}
-	return nil
+	if a.socket != nil {
+		errs = append(errs, a.socket.Close())
+	}
+	return errors.Join(append(errs, a.lock.Close())...)
+}
+
+// ClusterAddress is where the router is served, "" for nowhere.
+func (a *Agent) ClusterAddress() string {
+	if a.cluster == nil {
+		return ""
+	}
+	return a.cluster.listener.Addr().String()
 }
 
 // HTTPAddress is where metrics and health are served, "" for nowhere.
@@ -89,7 +127,8 @@ func (a *Agent) Opened() <-chan struct{} { return a.opened }
 // returns nil. An error says that it could not serve on.
 func (a *Agent) Run(ctx context.Context) error {
 	log := klog.FromContext(ctx)
-	log.Info("agent starts", "version", driver.Version(), "node", a.options.NodeID, "socket", a.options.Socket, "http", a.HTTPAddress())
+	log.Info("agent starts", "version", driver.Version(), "node", a.options.NodeID, "socket", a.options.Socket,
+		"http", a.HTTPAddress(), "cluster", a.ClusterAddress())
 	working, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	var work sync.WaitGroup
@@ -97,7 +136,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.web != nil {
 		work.Go(func() { a.web.serve(working) })
 	}
-	err := driver.Serve(ctx, a.server, a.socket, a.options.Grace)
+	if a.registration != nil {
+		work.Go(func() { a.register(working) })
+	}
+	err := a.serve(ctx)
 	log.Info("agent stops; waiting for running LVM commands")
 	stopWork()
 	work.Wait()
@@ -108,11 +150,54 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(err, a.lock.Close())
 }
 
+// serve serves CSI until ctx ends, or until one of the listeners fails.
+func (a *Agent) serve(ctx context.Context) error {
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	var router error
+	var done sync.WaitGroup
+	if a.cluster != nil {
+		done.Go(func() {
+			defer stop()
+			router = driver.Serve(serving, a.cluster.server, a.cluster.listener, a.options.Grace)
+		})
+	}
+	err := driver.Serve(serving, a.server, a.socket, a.options.Grace)
+	stop()
+	done.Wait()
+	return errors.Join(err, router)
+}
+
+// register keeps the driver registered with the kubelet while the store is
+// open, until ctx ends.
+func (a *Agent) register(ctx context.Context) {
+	select {
+	case <-a.opened:
+		a.registration.run(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// ready is nil when volumes are served and, if that was asked for, the kubelet
+// knows of it.
+func (a *Agent) ready(ctx context.Context) error {
+	if err := a.gate.Ready(ctx); err != nil || a.registration == nil {
+		return err
+	}
+	return a.registration.Ready()
+}
+
 // Store is the open store, nil before there is one.
 func (a *Agent) Store() *volume.Store {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.store
+}
+
+// identity is the identity service. A registration that fails is not what it
+// tells of: volumes are served without one too.
+func (a *Agent) identity() *driver.Identity {
+	return driver.NewIdentity(a.gate.Ready).WithManifest(a.manifest)
 }
 
 // manifest says whose store this is, and nothing while that is not known.

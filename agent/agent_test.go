@@ -350,3 +350,16 @@ func wantMode(t *testing.T, path string, want fs.FileMode) {
 		t.Errorf("%s has mode %s, want %s", path, info.Mode(), want)
 	}
 }
+
+// leave leaves a socket behind, as an agent that was killed does.
+func leave(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

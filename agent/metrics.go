@@ -18,6 +18,7 @@ type metrics struct {
 	calls       *driver.Metrics
 	commands    *prometheus.HistogramVec
 	failedLooks prometheus.Counter
+	refused     prometheus.Counter // connections to the cluster listener
 }
 
 func newMetrics(a *Agent) *metrics {
@@ -33,11 +34,32 @@ func newMetrics(a *Agent) *metrics {
 			Name: "lvme_failed_looks_total",
 			Help: "Times that drives or the host record could not be looked at.",
 		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lvme_cluster_refused_total",
+			Help: "Connections to the cluster listener that were refused, of others than the router.",
+		}),
 	}
 	m.calls = driver.NewMetrics(m.registry)
 	m.registry.MustRegister(m.commands, m.failedLooks, buildInfo(), storeCollector{a},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registerCluster(a)
 	return m
+}
+
+// registerCluster adds what there is to tell in a cluster only.
+func (m *metrics) registerCluster(a *Agent) {
+	if a.registration != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lvme_kubelet_registered",
+			Help: "1 when the kubelet has said that the driver is registered.",
+		}, func() float64 { return one(a.registration.Ready() == nil) }))
+	}
+	if a.options.ClusterAddress != "" {
+		m.registry.MustRegister(m.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lvme_certificate_expiry_timestamp_seconds",
+			Help: "When the certificate for the router expires, in Unix time; 0 when there is none.",
+		}, func() float64 { return a.cluster.expiry() }))
+	}
 }
 
 // command is the lvm.Observer.

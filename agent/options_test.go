@@ -26,7 +26,8 @@ func TestDefaultsAreValid(t *testing.T) {
 	if err := o.Validate(); err != nil {
 		t.Error(err)
 	}
-	if o.Socket != "/run/lvme/csi.sock" || o.StateDir != "/var/lib/lvme" || o.NodeID != "node-1" || o.HTTP != "" || o.Grace != 25*time.Second || o.KubeletDir != "/var/lib/kubelet" {
+	if o.Socket != "/run/lvme/csi.sock" || o.StateDir != "/var/lib/lvme" || o.NodeID != "node-1" || o.HTTP != "" || o.Grace != 25*time.Second || o.KubeletDir != "/var/lib/kubelet" ||
+		o.ClusterAddress != "" || o.TLSDir != "/etc/lvme/tls" || o.Register != "" {
 		t.Errorf("defaults %+v", o)
 	}
 }
@@ -54,6 +55,15 @@ func TestValidate(t *testing.T) {
 		{"no such port", []string{"--http=65536"}, []string{"--http"}},
 		{"port in words", []string{"--http=localhost:metrics"}, []string{"--http"}},
 		{"too many colons", []string{"--http=::1:9810"}, []string{"--http"}},
+		{"in a cluster", []string{"--cluster-address=:9811", "--register=auto"}, nil},
+		{"another kubelet", []string{"--register=/var/lib/k0s/kubelet/plugins_registry"}, nil},
+		{"no cluster needs no certificate", []string{"--tls-dir="}, nil},
+		{"cluster without a port", []string{"--cluster-address=10.0.0.1"}, []string{"--cluster-address"}},
+		{"cluster port in words", []string{"--cluster-address=:lvme"}, []string{"--cluster-address"}},
+		{"relative certificate", []string{"--cluster-address=:9811", "--tls-dir=tls"}, []string{"--tls-dir"}},
+		{"relative registry", []string{"--register=registry"}, []string{"--register"}},
+		{"long registry", []string{"--register=/" + strings.Repeat("a", maxSocket-len(registrationSocket))}, []string{"--register"}},
+		{"register nowhere", []string{"--register=auto", "--kubelet-dir="}, []string{"--register"}},
 		{"negative grace", []string{"--grace=-1s"}, []string{"--grace"}},
 		{"all at once", []string{"--socket=a", "--state-dir=b", "--kubelet-dir=c", "--node-id=", "--http=x:y", "--grace=-1s"},
 			[]string{"--socket", "--state-dir", "--kubelet-dir", "--node-id", "--http", "--grace"}},

@@ -33,7 +33,7 @@ func newWeb(ctx context.Context, address string, a *Agent) (*web, error) {
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 2, Timeout: webTimeout,
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answer(w, a.gate.Ready(r.Context())) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answer(w, a.ready(r.Context())) })
 	return &web{listener: l, server: &http.Server{
 		Handler: mux, ReadTimeout: webTimeout, WriteTimeout: 2 * webTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}}, nil

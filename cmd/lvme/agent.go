@@ -19,6 +19,9 @@ The agent follows drives that come and go, takes free ones of classes with
 "auto: true", and wipes what was deleted. In a container it joins the host's
 namespaces and uses the host's LVM, which must be installed (package lvm2).
 
+In a cluster it registers itself with the kubelet (--register), and serves the
+cluster's router, lvme controller, over mutual TLS (--cluster-address).
+
 On SIGTERM it takes no new calls, lets running ones end, and waits for all LVM
 commands. A second signal ends it at once.`
 
@@ -27,7 +30,7 @@ func newAgent(env *environment) *cobra.Command {
 	var config string
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Serve the volumes of this node (CSI)", Long: agentHelp,
-		Example: "  lvme agent\n  lvme agent --http 9810\n  lvme agent --socket /var/lib/kubelet/plugins/csi.lvme.dev/csi.sock --node-id \"$NODE_NAME\"",
+		Example: "  lvme agent\n  lvme agent --http 9810\n  lvme agent --socket /var/lib/kubelet/plugins/csi.lvme.dev/csi.sock --node-id \"$NODE_NAME\" \\\n    --register auto --cluster-address :9811 --http 0.0.0.0:9810",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := o.Validate(); err != nil {
@@ -39,6 +42,7 @@ func newAgent(env *environment) *cobra.Command {
 			if o.Config, err = env.loadConfig(cmd, config); err != nil {
 				return err
 			}
+			o.TLSDir = env.given(o.TLSDir)
 			return env.serve(cmd.Context(), o)
 		},
 	}

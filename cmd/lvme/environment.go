@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +30,10 @@ type environment struct {
 	// enter makes the process one of the host; it is called before anything of
 	// the host is touched, and may start the program anew.
 	enter func() error
-	// readFile reads a file that was given to this program: in a container one
-	// of the container.
+	// given is where a file that was given to this program is to be found: in a
+	// container one of the container. It is asked after enter.
+	given func(path string) string
+	// readFile reads such a file.
 	readFile func(path string) ([]byte, error)
 	// host is the machine; volumes are mounted below mountRoot.
 	host func(ctx context.Context, mountRoot string) (agent.Host, error)
@@ -42,7 +45,7 @@ func newEnvironment() *environment {
 	return &environment{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interactive: isTerminal(os.Stdin),
 		now: time.Now, getenv: os.Getenv, hostname: os.Hostname,
-		enter: p.enter, readFile: p.readFile, host: p.host,
+		enter: p.enter, given: p.given, readFile: p.readFile, host: p.host,
 	}
 }
 
@@ -66,12 +69,16 @@ func (p *process) enter() (err error) {
 	return nil
 }
 
-func (p *process) readFile(path string) ([]byte, error) {
-	if p.image != nil {
-		path = fmt.Sprintf("/proc/self/fd/%d/%s", p.image.Fd(), path)
+// given goes by the descriptor of the image's root, whose paths mean files of
+// the host by now.
+func (p *process) given(path string) string {
+	if p.image == nil {
+		return path
 	}
-	return os.ReadFile(path)
+	return filepath.Join(fmt.Sprintf("/proc/self/fd/%d", p.image.Fd()), path)
 }
+
+func (p *process) readFile(path string) ([]byte, error) { return os.ReadFile(p.given(path)) }
 
 // host starts commands that change state in a cgroup of their own where the
 // host has one for them.
