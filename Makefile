@@ -63,6 +63,23 @@ bed: bin/bed ## the image of the virtual node, from Debian packages; kept in a c
 bin/bed:
 	@$(STATIC) go build -o $@ ./test/bed/cmd/bed
 
+.PHONY: bin/cluster
+bin/cluster:
+	@$(STATIC) go build -o $@ ./test/cluster/cmd/cluster
+
+##@ Cluster
+
+# As in: make cluster CLUSTERFLAGS='--nodes 3 --drives 4'
+CLUSTERFLAGS ?=
+
+.PHONY: cluster
+cluster: bin/cluster ## a Kubernetes of two virtual bare-metal nodes with lvme on it, which stays up
+	bin/cluster $(CLUSTERFLAGS) up
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## end it
+	bin/cluster down
+
 ##@ Show
 
 .PHONY: demo

@@ -8,12 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
 
 	"github.com/lvme/lvme/test/bed"
+	"github.com/lvme/lvme/test/cluster/parts"
 )
 
 // nodePackages are what makes a node of the bed a node of Kubernetes, besides the kubelet.
@@ -30,64 +30,59 @@ const (
 	guestScript = guestDir + "/node.sh"
 )
 
-// nodeImage is the image of the cluster's nodes: containerd runs and has the images, the kubelet is there.
-func nodeImage(kubelet string, images []string) (bed.Flavour, error) {
+// nodeParts are the parts that a node has.
+func nodeParts() []parts.Part {
+	return append(parts.Node(), parts.Sidecars()...)
+}
+
+// nodeImage is the image of the cluster's nodes: containerd runs and has the images of the parts, the kubelet is there.
+func nodeImage(set *parts.Set, have []parts.Part) bed.Flavour {
 	recipe := sha256.New()
 	recipe.Write(nodeScript)
-	for _, file := range append([]string{kubelet}, images...) {
-		fmt.Fprintln(recipe, filepath.Base(file))
-		if err := digest(recipe, file); err != nil {
-			return bed.Flavour{}, err
-		}
+	for _, part := range have {
+		fmt.Fprintln(recipe, set.Path(part)) // it is named after how it was made
 	}
 	return bed.Flavour{
 		Packages: nodePackages,
 		Recipe:   hex.EncodeToString(recipe.Sum(nil)),
-		Prepare:  func(ctx context.Context, n *bed.Node) error { return prepare(ctx, n, kubelet, images) },
-	}, nil
-}
-
-func digest(to io.Writer, file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
+		Prepare:  func(ctx context.Context, n *bed.Node) error { return prepare(ctx, n, set, have) },
 	}
-	defer f.Close()
-	_, err = io.Copy(to, f)
-	return err
 }
 
 // prepare makes a booted guest a node to be.
-func prepare(ctx context.Context, n *bed.Node, kubelet string, images []string) error {
-	if err := putScript(ctx, n); err != nil {
-		return err
-	}
-	if err := n.Put(ctx, kubelet, "/usr/local/bin/kubelet", 0o755); err != nil {
+func prepare(ctx context.Context, n *bed.Node, set *parts.Set, have []parts.Part) error {
+	if err := put(ctx, n, nodeScript, guestScript, 0o755); err != nil {
 		return err
 	}
 	if err := script(ctx, n, "prepare"); err != nil {
 		return err
 	}
-	for _, image := range images {
-		if err := importImage(ctx, n, image); err != nil {
+	for _, part := range have {
+		if part == parts.Kubelet {
+			if err := n.Put(ctx, set.Path(part), "/usr/local/bin/kubelet", 0o755); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := importImage(ctx, n, set.Path(part)); err != nil {
 			return err
 		}
 	}
 	return script(ctx, n, "settle")
 }
 
-// putScript puts nodeScript into a guest.
-func putScript(ctx context.Context, n *bed.Node) error {
+// put writes a file in a guest.
+func put(ctx context.Context, n *bed.Node, content []byte, guestPath string, mode os.FileMode) error {
 	f, err := os.CreateTemp("", "lvme-cluster-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(nodeScript)
+	_, err = f.Write(content)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return n.Put(ctx, f.Name(), guestScript, 0o755)
+	return n.Put(ctx, f.Name(), guestPath, mode)
 }
 
 // importImage puts an image, an OCI archive, into the store of a guest's containerd.

@@ -73,7 +73,10 @@ func makeNetwork(ctx context.Context, nodes int) error {
 			"route add "+podRange(i)+" via "+nodeAddress(i),
 		)
 	}
-	return ip(ctx, script...)
+	if err := ip(ctx, script...); err != nil {
+		return err
+	}
+	return os.WriteFile("/proc/sys/net/ipv4/conf/"+bridge+"/rp_filter", []byte("1"), 0) // for cuts
 }
 
 // ip runs commands of ip(8) until one fails.
