@@ -86,8 +86,10 @@ func (p *Plane) awaitControllers(ctx context.Context) error {
 	if err := p.awaitHealth(ctx, parts.Scheduler, schedulerAddress, "/readyz"); err != nil {
 		return err
 	}
-	if _, err := p.Kubectl(ctx, nil, "wait", "--for=create", "--timeout=60s", "serviceaccount/default", "configmap/kube-root-ca.crt"); err != nil {
-		return fmt.Errorf("await the first service account: %w", err)
+	for _, object := range []string{"serviceaccount/default", "configmap/kube-root-ca.crt"} { // of two, wait fails at once
+		if _, err := p.Kubectl(ctx, nil, "wait", "--for=create", "--timeout=60s", object); err != nil {
+			return fmt.Errorf("await what every pod needs: %w", err)
+		}
 	}
 	return nil
 }
