@@ -2,7 +2,6 @@ package parts
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,23 +24,19 @@ func (s *Set) addCRDs() error {
 	s.recipes[CRDs] = recipe{
 		lines: []string{"1", version},
 		make: func(ctx context.Context, dir string) error {
-			return copyCRDs(ctx, m, version, dir)
+			return copyCRDs(ctx, version, dir)
 		},
 	}
 	return nil
 }
 
 // copyCRDs copies the definitions out of the module's directory.
-func copyCRDs(ctx context.Context, m module, version, dir string) error {
-	out, _, err := m.in(ctx, "mod", "download", "-json", crdModule+"@"+version)
+func copyCRDs(ctx context.Context, version, dir string) error {
+	from, err := download(ctx, crdModule, version)
 	if err != nil {
 		return err
 	}
-	var downloaded struct{ Dir string }
-	if err := json.Unmarshal(out, &downloaded); err != nil {
-		return fmt.Errorf("read what go mod download says: %w", err)
-	}
-	files, err := filepath.Glob(filepath.Join(downloaded.Dir, "config", "crd", "*.storage.k8s.io_*.yaml"))
+	files, err := filepath.Glob(filepath.Join(from, "config", "crd", "*.storage.k8s.io_*.yaml"))
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("no definitions in %s %s: %w", crdModule, version, os.ErrNotExist)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,21 +49,29 @@ func (m module) version(path string) (string, error) {
 	return string(found[1]), nil
 }
 
-// in runs a go command in the module, which is laid out for it in a new directory, and returns what it printed. The
-// requirements are not changed: what is missing from them is an error.
+// in runs a go command in the module, and returns what it printed. The requirements are not changed: what is missing from
+// them is an error.
 func (m module) in(ctx context.Context, argv ...string) ([]byte, *exec.Cmd, error) {
-	dir, err := os.MkdirTemp("", "lvme-parts-")
+	dir, err := m.layOut()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), m.mod, 0o644); err != nil {
-		return nil, nil, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "go.sum"), m.sum, 0o644); err != nil {
-		return nil, nil, err
-	}
 	return goCommand(ctx, dir, argv...)
+}
+
+// layOut writes the module into a new directory, which is the caller's to remove.
+func (m module) layOut() (string, error) {
+	dir, err := os.MkdirTemp("", "lvme-parts-")
+	if err != nil {
+		return "", err
+	}
+	for name, content := range map[string][]byte{"go.mod": m.mod, "go.sum": m.sum} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return "", errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return dir, nil
 }
 
 // goCommand runs the go command for the machines of the bed. It gets an interrupt when the context ends, and ends then

@@ -1,8 +1,10 @@
-// Command parts makes parts of a cluster and prints where they are: those named, or all of them but the test suite.
+// Command parts makes parts of a cluster and prints where they are: those named, or all that a cluster of virtual nodes
+// needs. With -pin it writes the modules that the parts are built from instead.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,7 +17,14 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	pin := flag.String("pin", "", "write modules/ anew in this `directory`, for the versions that stand there")
+	flag.Parse()
+	var err error
+	if *pin != "" {
+		err = parts.Pin(ctx, *pin)
+	} else {
+		err = run(ctx, flag.Args())
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "parts:", err)
