@@ -2,16 +2,15 @@ package plane_test
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/lvme/lvme/test/cluster"
 	"github.com/lvme/lvme/test/cluster/parts"
 	"github.com/lvme/lvme/test/cluster/plane"
 )
@@ -19,37 +18,29 @@ import (
 // address is one of the loopback device here: no node joins.
 const address = "10.88.0.1"
 
-func TestMain(m *testing.M) {
-	if os.Getenv("LVME_TESTS") == "bed" {
-		if err := isolate(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(m.Run())
-}
+// inside is in the environment of the process that runs the test in a network namespace of its own.
+const inside = "LVME_PLANE_INSIDE"
 
-// isolate puts the tests into a network namespace of their own, in which they have the address.
-func isolate() error {
-	if err := cluster.Isolate(); err != nil {
-		return err
-	}
-	for _, args := range []string{"link set lo up", "addr add " + address + "/32 dev lo"} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", args, err, out)
-		}
-	}
-	return nil
-}
-
-func start(t *testing.T) *plane.Plane {
+// isolate runs this test anew in a network namespace of its own, in which it has the address.
+func isolate(t *testing.T) {
 	t.Helper()
-	if os.Getenv("LVME_TESTS") != "bed" {
-		t.Skip("needs the parts of a cluster: LVME_TESTS=bed")
-	}
-	set, err := parts.Open(t.Logf)
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v=true")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("in a network namespace of its own: %v", err)
+	}
+}
+
+// start starts a plane in this process's network namespace, which is empty.
+func start(t *testing.T, set *parts.Set) *plane.Plane {
+	t.Helper()
+	for _, args := range []string{"link set lo up", "addr add " + address + "/32 dev lo"} {
+		if out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
 	}
 	p, err := plane.Start(t.Context(), plane.Config{
 		Parts:   set,
@@ -85,7 +76,21 @@ func node(name, label string) string {
 // TestPlane is one test, because a start takes seconds: objects come and go, nodes may do what nodes may, and the API
 // server's absence is survived.
 func TestPlane(t *testing.T) {
-	p := start(t)
+	if os.Getenv("LVME_TESTS") != "bed" {
+		t.Skip("needs the parts of a cluster: LVME_TESTS=bed")
+	}
+	set, err := parts.Open(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Ensure(t.Context(), parts.Control()...); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv(inside) == "" {
+		isolate(t)
+		return
+	}
+	p := start(t, set)
 	t.Run("an object comes back", func(t *testing.T) {
 		kubectl(t, p, "", "create", "configmap", "a", "--from-literal=key=value")
 		if got := kubectl(t, p, "", "get", "configmap", "a", "-o", "jsonpath={.data.key}"); got != "value" {
