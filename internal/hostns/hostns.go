@@ -4,7 +4,9 @@
 // kubelet's paths all mean the host. So an agent that was started in a
 // container joins the namespaces of process 1 once, at its start, and executes
 // itself anew in them; from then on nothing needs to know of containers. On a
-// host directly it does nothing. The network stays the container's.
+// host directly it does nothing. The network stays the container's. Of the
+// capabilities of a privileged container only those remain that LVM, mounts and
+// filesystems need.
 //
 // It also gives the commands that change state a cgroup outside the pod. It
 // starts no program and knows nothing of what the agent does.
@@ -16,7 +18,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -40,9 +41,22 @@ var joined = []namespace{
 	{"mnt", unix.CLONE_NEWNS},
 }
 
-// marker in the environment of the process that was executed anew holds the
-// number of the descriptor of the image's root, -1 for none.
-const marker = "LVME_IMAGE_ROOT_FD="
+// marker in the environment of the process that was executed anew holds what
+// the first start has to tell it, see entered.
+const marker = "LVME_ENTERED="
+
+// entered is what the first start tells the second one.
+type entered struct {
+	// root and mounts are the descriptors of the image's root directory and of
+	// its mount namespace, -1 for none. Without the second one the kernel would
+	// take the namespace apart once nobody is in it: files of the image itself
+	// would remain, volumes that are mounted into it would not.
+	root, mounts int
+	// spaces are the namespaces of process 1, which must be ours by now.
+	spaces string
+}
+
+func (e entered) String() string { return fmt.Sprintf("%d,%d,%s", e.root, e.mounts, e.spaces) }
 
 // Enter joins the host's namespaces. Where that needs a new start of the
 // program it does not return but for an error; the program starts again with
@@ -54,71 +68,94 @@ const marker = "LVME_IMAGE_ROOT_FD="
 // configuration); nil when there is none, on a host directly. The process must
 // see process 1 of the host (a pod with hostPID) and be privileged.
 func Enter(env []string) (imageRoot *os.File, err error) {
-	if fd, again := marked(env); again {
-		return adopt(fd)
+	if e, again, err := marked(env); again {
+		if err != nil {
+			return nil, err
+		}
+		return adopt(e)
 	}
-	away, err := differing()
-	if err != nil || len(away) == 0 {
-		return nil, err
+	ours, err := spaces("/proc/self/ns/")
+	if err != nil {
+		return nil, fmt.Errorf("own namespaces: %w", err)
 	}
-	return nil, restart(away, env)
+	theirs, err := spaces("/proc/1/ns/")
+	if err != nil {
+		return nil, fmt.Errorf("namespaces of process 1 (the pod needs hostPID and privileged): %w", err)
+	}
+	away := differing(ours, theirs)
+	if len(away) == 0 {
+		return nil, nil
+	}
+	return nil, restart(away, strings.Join(theirs, ","), env)
 }
 
-// marked reads the marker from an environment.
-func marked(env []string) (fd int, ok bool) {
-	for _, e := range env {
-		if text, found := strings.CutPrefix(e, marker); found {
-			fd, err := strconv.Atoi(text)
-			return fd, err == nil
+// marked reads the marker from an environment. An error means that there is
+// one that no first start has written.
+func marked(env []string) (e entered, again bool, err error) {
+	for _, v := range env {
+		if text, found := strings.CutPrefix(v, marker); found {
+			_, err := fmt.Sscanf(text, "%d,%d,%s", &e.root, &e.mounts, &e.spaces)
+			if err != nil {
+				err = fmt.Errorf("%s in the environment is not lvme's own: %w", v, err)
+			}
+			return e, true, err
 		}
 	}
-	return 0, false
+	return entered{}, false, nil
 }
 
-// adopt is the second start: the namespaces must be the host's now.
-func adopt(fd int) (*os.File, error) {
+// adopt is the second start: the namespaces must be the host's now. Only the
+// first one could look at process 1; this one has not the capability any more.
+func adopt(e entered) (*os.File, error) {
 	if err := os.Unsetenv(strings.TrimSuffix(marker, "=")); err != nil {
 		return nil, err
 	}
-	away, err := differing()
+	ours, err := spaces("/proc/self/ns/")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("own namespaces: %w", err)
 	}
-	if len(away) > 0 {
-		return nil, fmt.Errorf("joined the host's namespaces and yet %v differ", away)
+	if got := strings.Join(ours, ","); got != e.spaces {
+		return nil, fmt.Errorf("joined the host's namespaces %s and yet is in %s", e.spaces, got)
 	}
-	if fd < 0 {
+	if e.root < 0 {
 		return nil, nil
 	}
-	unix.CloseOnExec(fd)
-	root := os.NewFile(uintptr(fd), "image root")
+	unix.CloseOnExec(e.root)
+	unix.CloseOnExec(e.mounts) // and open as long as this process runs
+	root := os.NewFile(uintptr(e.root), "image root")
 	if info, err := root.Stat(); err != nil || !info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("descriptor %d is not the image's root directory", fd), err)
+		return nil, errors.Join(fmt.Errorf("descriptor %d is not the image's root directory", e.root), err)
 	}
 	return root, nil
 }
 
-// differing lists the namespaces in which process 1 is not with us.
-func differing() ([]namespace, error) {
+// spaces names the namespaces of a process, in the order of joined, as in
+// "mnt:[4026531841]". dir is its directory /proc/PID/ns/.
+func spaces(dir string) ([]string, error) {
+	names := make([]string, len(joined))
+	for i, ns := range joined {
+		name, err := os.Readlink(dir + ns.name)
+		if err != nil {
+			return nil, err
+		}
+		names[i] = name
+	}
+	return names, nil
+}
+
+// differing lists the namespaces in which two processes are not together.
+func differing(ours, theirs []string) []namespace {
 	var away []namespace
-	for _, ns := range joined {
-		ours, err := os.Readlink("/proc/self/ns/" + ns.name)
-		if err != nil {
-			return nil, fmt.Errorf("own namespace: %w", err)
-		}
-		theirs, err := os.Readlink("/proc/1/ns/" + ns.name)
-		if err != nil {
-			return nil, fmt.Errorf("namespace of process 1 (the pod needs hostPID and privileged): %w", err)
-		}
-		if ours != theirs {
+	for i, ns := range joined {
+		if ours[i] != theirs[i] {
 			away = append(away, ns)
 		}
 	}
-	return away, nil
+	return away
 }
 
 // restart executes this program anew in namespaces of process 1.
-func restart(away []namespace, env []string) error {
+func restart(away []namespace, theirs string, env []string) error {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("own program: %w", err)
@@ -129,11 +166,10 @@ func restart(away []namespace, env []string) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
 	}
-	root := -1
+	e := entered{root: -1, mounts: -1, spaces: theirs}
 	if slices.ContainsFunc(away, func(ns namespace) bool { return ns.name == "mnt" }) {
-		// Not close-on-exec: it is what remains of the image.
-		if root, err = unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-			return fmt.Errorf("root of the image: %w", err)
+		if err := e.keepImage(); err != nil {
+			return err
 		}
 	}
 	// Never unlocked: the thread either becomes the new program or ends with
@@ -144,8 +180,22 @@ func restart(away []namespace, env []string) error {
 	}
 	// By descriptor: the image's paths mean other files now.
 	path := fmt.Sprintf("/proc/self/fd/%d", self.Fd())
-	err = syscall.Exec(path, os.Args, append(slices.Clone(env), marker+strconv.Itoa(root)))
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
+	err = syscall.Exec(path, os.Args, append(slices.Clone(env), marker+e.String()))
 	return fmt.Errorf("start again in the host's namespaces: %w", err)
+}
+
+// keepImage opens what is to remain of the image, not close-on-exec.
+func (e *entered) keepImage() (err error) {
+	if e.root, err = unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return fmt.Errorf("root of the image: %w", err)
+	}
+	if e.mounts, err = unix.Open("/proc/self/ns/mnt", unix.O_RDONLY, 0); err != nil {
+		return fmt.Errorf("mount namespace of the image: %w", err)
+	}
+	return nil
 }
 
 // join moves the calling thread, which is locked, into namespaces of process 1.

@@ -33,11 +33,6 @@ func report() error {
 	if err != nil {
 		return err
 	}
-	away, err := differing()
-	if err != nil {
-		return err
-	}
-	fmt.Println("away:", away)
 	name, err := os.Hostname()
 	fmt.Println("host:", name, err)
 	_, err = os.Stat("/image-only")
@@ -47,13 +42,42 @@ func report() error {
 	} else {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/image-only", root.Fd()))
 		fmt.Println("image root:", strings.TrimSpace(string(text)), err)
+		text, err = os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/volume/tls.crt", root.Fd()))
+		fmt.Println("volume in the image:", strings.TrimSpace(string(text)), err)
 	}
-	_, marked := marked(os.Environ())
+	_, marked, _ := marked(os.Environ())
 	fmt.Println("marker left:", marked)
+	if err := capabilities(); err != nil {
+		return err
+	}
+	if slices.Contains(os.Args, "lvm") {
+		return useLVM(os.Args[len(os.Args)-1])
+	}
 	// A program that the agent starts has its standard streams and nothing else;
 	// the last one is ls's own.
 	res, err := run.Host{}.Run(context.Background(), run.Cmd{Name: "ls", Args: []string{"/proc/self/fd"}})
 	fmt.Println("descriptors:", strings.Fields(string(res.Stdout)), err)
+	return nil
+}
+
+// capabilities prints those of this process and of a program that it starts.
+func capabilities() error {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	res, err := run.Host{}.Run(context.Background(), run.Cmd{Name: "cat", Args: []string{"/proc/self/status"}})
+	if err != nil {
+		return err
+	}
+	for who, status := range map[string]string{"own": string(text), "child's": string(res.Stdout)} {
+		for line := range strings.Lines(status) {
+			if rest, ok := strings.CutPrefix(line, "Cap"); ok {
+				set, bits, _ := strings.Cut(strings.TrimSpace(rest), ":\t")
+				fmt.Printf("%s capabilities %s: %s\n", who, set, bits)
+			}
+		}
+	}
 	return nil
 }
 
@@ -66,6 +90,12 @@ mkdir "$1/proc"
 mount -t proc proc "$1/proc"
 cp "$2" "$1/agent"
 echo certificate > "$1/image-only"
+mkdir "$1/volume"
+mount -t tmpfs volume "$1/volume"
+mkdir "$1/volume/..v1"
+echo secret > "$1/volume/..v1/tls.crt"
+ln -s ..v1 "$1/volume/..data"
+ln -s ..data/tls.crt "$1/volume/tls.crt"
 hostname container
 exec 9</etc/hostname
 exec chroot "$1" /agent ` + child
@@ -74,7 +104,7 @@ exec chroot "$1" /agent ` + child
 // containers; in the bed it must be.
 func needsProcess1(t *testing.T) {
 	t.Helper()
-	if _, err := differing(); err != nil && os.Getenv("LVME_BED") != "1" {
+	if _, err := spaces("/proc/1/ns/"); err != nil && os.Getenv("LVME_BED") != "1" {
 		t.Skipf("%v: run it in the bed", err)
 	}
 }
@@ -105,26 +135,50 @@ func TestEnter(t *testing.T) {
 	}
 	args := []string{"-m", "-i", "-u", "sh", "-c", container, "sh", t.TempDir(), self}
 	for _, tc := range []struct {
-		name string
-		cmd  run.Cmd
-		root string
+		name     string
+		cmd      run.Cmd
+		root     string
+		volume   string
+		confined bool
 	}{
-		{"in a container", run.Cmd{Name: "unshare", Args: args}, "certificate <nil>"},
-		{"in a container with a cgroup namespace", run.Cmd{Name: "unshare", Args: append([]string{"-C"}, args...)}, "certificate <nil>"},
-		{"other ipc only", run.Cmd{Name: "unshare", Args: []string{"-i", self, child}}, "none"},
-		{"on the host", run.Cmd{Name: self, Args: []string{child}}, "none"},
+		{"in a container", run.Cmd{Name: "unshare", Args: args}, "certificate <nil>", "secret <nil>", true},
+		{"in a container with a cgroup namespace", run.Cmd{Name: "unshare", Args: append([]string{"-C"}, args...)}, "certificate <nil>", "secret <nil>", true},
+		{"other ipc only", run.Cmd{Name: "unshare", Args: []string{"-i", self, child}}, "none", "", true},
+		{"on the host", run.Cmd{Name: self, Args: []string{child}}, "none", "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			seen := start(t, tc.cmd)
 			for key, want := range map[string]string{
-				"away": "[]", "host": host + " <nil>", "image file in the root": "false", "image root": tc.root,
+				"host": host + " <nil>", "image file in the root": "false", "image root": tc.root, "volume in the image": tc.volume,
 				"marker left": "false", "descriptors": "[0 1 2 3] <nil>",
 			} {
 				if seen[key] != want {
 					t.Errorf("%s: %q, want %q", key, seen[key], want)
 				}
 			}
+			if tc.confined {
+				wantConfined(t, seen)
+			}
 		})
+	}
+}
+
+// wantConfined wants the capabilities that are kept and no other, in the
+// process and in what it starts.
+func wantConfined(t *testing.T, seen map[string]string) {
+	t.Helper()
+	var all uint64
+	for _, c := range kept {
+		all |= 1 << c.number
+	}
+	keep, none := fmt.Sprintf("%016x", all), fmt.Sprintf("%016x", 0)
+	for _, who := range []string{"own", "child's"} {
+		for set, want := range map[string]string{"Prm": keep, "Eff": keep, "Bnd": keep, "Inh": none, "Amb": none} {
+			key := who + " capabilities " + set
+			if got := strings.TrimSpace(seen[key]); got != want {
+				t.Errorf("%s: %q, want %q", key, got, want)
+			}
+		}
 	}
 }
 
@@ -135,27 +189,51 @@ func TestEnterNeverLoops(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The marker says that it was started again, yet the namespace differs.
-	c := run.Cmd{Name: "unshare", Args: []string{"-u", "env", marker + "-1", self, child}}
-	res, err := run.Host{}.Run(t.Context(), c)
-	if err != nil || res.Code != 1 || !strings.Contains(string(res.Stdout), "[uts] differ") {
-		t.Fatalf("%v, exit %d, %s", err, res.Code, res.Stdout)
+	there, err := spaces("/proc/1/ns/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ marker, want string }{
+		{entered{-1, -1, strings.Join(there, ",")}.String(), "joined the host's namespaces"},
+		{"-1", "not lvme's own"},
+	} {
+		c := run.Cmd{Name: "unshare", Args: []string{"-u", "env", marker + tc.marker, self, child}}
+		res, err := run.Host{}.Run(t.Context(), c)
+		if err != nil || res.Code != 1 || !strings.Contains(string(res.Stdout), tc.want) {
+			t.Errorf("%q: %v, exit %d, %s", tc.marker, err, res.Code, res.Stdout)
+		}
 	}
 }
 
 func TestMarked(t *testing.T) {
 	for _, tc := range []struct {
-		env  []string
-		fd   int
-		want bool
+		env         []string
+		want        entered
+		again, good bool
 	}{
-		{[]string{"PATH=/bin"}, 0, false},
-		{[]string{"PATH=/bin", marker + "7"}, 7, true},
-		{[]string{marker + "-1"}, -1, true},
-		{[]string{marker + "x"}, 0, false},
-		{[]string{"X" + marker + "7"}, 0, false},
+		{[]string{"PATH=/bin"}, entered{}, false, true},
+		{[]string{"PATH=/bin", marker + "7,8,ipc:[1],mnt:[2]"}, entered{7, 8, "ipc:[1],mnt:[2]"}, true, true},
+		{[]string{marker + entered{-1, -1, "ipc:[1]"}.String()}, entered{-1, -1, "ipc:[1]"}, true, true},
+		{[]string{marker + "x"}, entered{}, true, false},
+		{[]string{marker}, entered{}, true, false},
+		{[]string{"X" + marker + "7,8,x"}, entered{}, false, true},
 	} {
-		if fd, ok := marked(tc.env); fd != tc.fd || ok != tc.want {
-			t.Errorf("marked(%q) = %d, %t", tc.env, fd, ok)
+		got, again, err := marked(tc.env)
+		if again != tc.again || (err == nil) != tc.good || err == nil && got != tc.want {
+			t.Errorf("marked(%q) = %+v, %t, %v", tc.env, got, again, err)
+		}
+	}
+}
+
+// TestKeptIsExplained: people are told of each capability and why.
+func TestKeptIsExplained(t *testing.T) {
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range kept {
+		if c.why == "" || !strings.Contains(string(text), "| `"+c.name+"` |") {
+			t.Errorf("docs/security.md has no row for %s", c.name)
 		}
 	}
 }
