@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/keepalive"
 	"k8s.io/klog/v2"
 
 	"github.com/lvme/lvme/driver"
@@ -22,6 +23,12 @@ const (
 	// is not seated: it may be there in a moment, or wait for its operator.
 	firstLook = 100 * time.Millisecond
 	lastLook  = 5 * time.Second
+
+	// lifeTime and lifeTimeout are how soon it is noticed that an agent has gone
+	// without a word, as a machine does that loses its power. gRPC lets a client
+	// ask every 10 seconds at most.
+	lifeTime    = 10 * time.Second
+	lifeTimeout = 3 * time.Second
 
 	// buffer is the size of each of a connection's buffers, of which there are
 	// as many as there are nodes: calls are small.
@@ -61,7 +68,7 @@ func newAgent(e Endpoint, c Config) (*agent, error) {
 	conn, err := grpc.NewClient("passthrough:///"+e.Address,
 		grpc.WithTransportCredentials(c.Credentials),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: c.Dial}),
-		driver.AskForLife(),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: lifeTime, Timeout: lifeTimeout, PermitWithoutStream: true}),
 		grpc.WithIdleTimeout(0), // it is asked for life all the time
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),

@@ -23,7 +23,7 @@ var everything = []string{
 // house is the import table: imports point downwards only. A package that is
 // not in it does not belong to the house yet.
 var house = map[string]row{
-	"cmd/lvme": {append([]string{"agent"}, everything...), "the program: it reads flags, calls and prints, and nothing imports it"},
+	"cmd/lvme": {append([]string{"agent", "kube", "router"}, everything...), "the program: it reads flags, calls and prints, and nothing imports it"},
 	"agent/agenttest": {
 		append([]string{"agent", "lvm/lvmtest", "internal/mount/mounttest"}, everything...),
 		"an agent on a host in memory, for the tests of others",
@@ -32,6 +32,8 @@ var house = map[string]row{
 	"controller":               {[]string{"driver", "volume"}, "CSI words on one side, the domain on the other; LVM is none of its business"},
 	"node":                     {[]string{"driver", "volume", "internal/mount", "internal/keyed"}, "it mounts what the domain activates, and sees no LVM"},
 	"router":                   {[]string{"driver", "volume", "internal/keyed"}, "it forwards: of the domain it needs ids and sentinel errors, of Kubernetes and LVM nothing"},
+	"router/routertest":        {[]string{"router", "driver", "volume"}, "it stands in for the cluster and the agents around a router"},
+	"kube":                     {[]string{"router", "driver", "volume", "internal/mtls"}, "it stands in for the cluster before the router; of the domain it needs ids and sentinel errors"},
 	"driver":                   {[]string{"volume"}, "a central controller without LVM shares it: of the domain it needs types and sentinel errors"},
 	"volume":                   {[]string{"lvm", "drive", "internal/hostrecord", "internal/keyed", "internal/dm", "internal/blockdev"}, "the domain: it decides, others do"},
 	"drive":                    {[]string{"internal/run"}, "drives are known from sysfs and blkid; it must not know what is built on them"},
@@ -53,7 +55,7 @@ var house = map[string]row{
 }
 
 // testPackages are made for tests; any test may import them.
-var testPackages = []string{"agent/agenttest", "lvm/lvmtest", "internal/mount/mounttest", "test/bed"}
+var testPackages = []string{"agent/agenttest", "lvm/lvmtest", "internal/mount/mounttest", "router/routertest", "test/bed"}
 
 // runner starts programs, for tests too.
 const runner = "internal/run"
@@ -158,27 +160,31 @@ func TestEveryPackageHasARow(t *testing.T) {
 // outside are the modules that the house is built of and which packages may
 // import each. What is not here needs a reason to come in.
 var outside = map[string]row{
-	"github.com/container-storage-interface/spec": {[]string{"driver", "controller", "node", "agent", "router"}, "the domain and what is below it speak no CSI"},
-	"google.golang.org/grpc/codes":                {[]string{"driver", "router"}, "errors become codes in one table"},
-	"google.golang.org/grpc/status":               {[]string{"driver", "router"}, "errors become codes in one table"},
-	"google.golang.org/grpc":                      {[]string{"driver", "agent", "router"}, "handlers need no gRPC"},
-	"google.golang.org/protobuf":                  {[]string{"driver", "controller", "node", "router"}, "as CSI"},
-	"github.com/kubernetes-csi/csi-lib-utils":     {[]string{"driver"}, "for stripping secrets from logs"},
-	"github.com/prometheus/client_golang":         {[]string{"driver", "agent", "router"}, "what is counted is told by hooks"},
-	"github.com/spf13/cobra":                      {[]string{"cmd/lvme"}, "flags are read in one place"},
-	"github.com/spf13/pflag":                      {[]string{"cmd/lvme", "agent"}, "flags are read in one place"},
-	"golang.org/x/sys":                            {[]string{"drive", "driver", "internal", "agent", "cmd/lvme", "node"}, "system calls; not above the domain, nor in it"},
-	"k8s.io/klog/v2":                              {[]string{"driver", "controller", "node", "volume", "drive", "lvm", "internal", "agent", "router", "cmd/lvme"}, "the one logger"},
-	"k8s.io/kubelet":                              {[]string{"agent"}, "the agent registers itself"},
-	"k8s.io/mount-utils":                          {[]string{"internal/mount"}, "mounts are made in one place"},
-	"k8s.io/utils":                                {[]string{"internal/mount"}, "what mount-utils takes"},
-	"sigs.k8s.io/yaml":                            {[]string{"drive", "agent", "cmd/lvme"}, "configuration is read at the edge"},
-	"github.com/go-logr/logr":                     {[]string{"driver", "agent"}, "the interface of klog"},
-	"github.com/google/go-containerregistry":      {[]string{"deploy/image"}, "images are made by programs of their own"},
-	"github.com/kubernetes-csi/csi-test":          {nil, "tests only"},
-	"github.com/onsi/ginkgo":                      {nil, "tests only, because csi-test is written in it"},
-	"github.com/google/uuid":                      {nil, "tests only, because csi-test's configuration asks for it"},
-	"github.com/onsi/gomega":                      {nil, "tests only, because csi-test is written in it"},
+	"github.com/container-storage-interface/spec":    {[]string{"driver", "controller", "node", "agent", "router"}, "the domain and what is below it speak no CSI"},
+	"google.golang.org/grpc/codes":                   {[]string{"driver", "router"}, "errors become codes in one table"},
+	"google.golang.org/grpc/status":                  {[]string{"driver", "router"}, "errors become codes in one table"},
+	"google.golang.org/grpc":                         {[]string{"driver", "agent", "router"}, "handlers need no gRPC"},
+	"google.golang.org/protobuf":                     {[]string{"driver", "controller", "node", "router"}, "as CSI"},
+	"github.com/kubernetes-csi/csi-lib-utils":        {[]string{"driver"}, "for stripping secrets from logs"},
+	"github.com/prometheus/client_golang":            {[]string{"driver", "agent", "router", "kube"}, "what is counted is told by hooks"},
+	"github.com/spf13/cobra":                         {[]string{"cmd/lvme"}, "flags are read in one place"},
+	"github.com/spf13/pflag":                         {[]string{"cmd/lvme", "agent"}, "flags are read in one place"},
+	"golang.org/x/sys":                               {[]string{"drive", "driver", "internal", "agent", "cmd/lvme", "node"}, "system calls; not above the domain, nor in it"},
+	"k8s.io/klog/v2":                                 {[]string{"driver", "controller", "node", "volume", "drive", "lvm", "internal", "agent", "router", "kube", "cmd/lvme"}, "the one logger"},
+	"github.com/kubernetes-csi/external-snapshotter": {[]string{"kube"}, "one package speaks to the API server"},
+	"k8s.io/api":                                     {[]string{"kube"}, "one package speaks to the API server"},
+	"k8s.io/apimachinery":                            {[]string{"kube"}, "one package speaks to the API server"},
+	"k8s.io/client-go":                               {[]string{"kube"}, "one package speaks to the API server"},
+	"k8s.io/kubelet":                                 {[]string{"agent"}, "the agent registers itself"},
+	"k8s.io/mount-utils":                             {[]string{"internal/mount"}, "mounts are made in one place"},
+	"k8s.io/utils":                                   {[]string{"internal/mount"}, "what mount-utils takes"},
+	"sigs.k8s.io/yaml":                               {[]string{"drive", "agent", "cmd/lvme"}, "configuration is read at the edge"},
+	"github.com/go-logr/logr":                        {[]string{"driver", "agent"}, "the interface of klog"},
+	"github.com/google/go-containerregistry":         {[]string{"deploy/image"}, "images are made by programs of their own"},
+	"github.com/kubernetes-csi/csi-test":             {nil, "tests only"},
+	"github.com/onsi/ginkgo":                         {nil, "tests only, because csi-test is written in it"},
+	"github.com/google/uuid":                         {nil, "tests only, because csi-test's configuration asks for it"},
+	"github.com/onsi/gomega":                         {nil, "tests only, because csi-test is written in it"},
 }
 
 // rowOf is the longest row that the import path falls under.
