@@ -119,6 +119,7 @@ const (
 func (c *config) supervise(ctx context.Context) error {
 	progress := os.NewFile(progressFD, "progress")
 	lock := os.NewFile(lockFD, "lock")
+	defer lock.Close() // gives the lock back
 	syscall.CloseOnExec(progressFD)
 	syscall.CloseOnExec(lockFD) // or what it starts would hold the lock beyond its end
 	log := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
