@@ -1,6 +1,8 @@
 package router
 
 import (
+	"fmt"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -11,8 +13,8 @@ type metrics struct {
 	paid    prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, r *Router) (*metrics, error) {
-	m := &metrics{
+func newMetrics() *metrics {
+	return &metrics{
 		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lvme_router_capacity_refreshes_total", Help: "Capacities asked of agents, by result (ok, error).",
 		}, []string{"result"}),
@@ -20,15 +22,16 @@ func newMetrics(reg prometheus.Registerer, r *Router) (*metrics, error) {
 			Name: "lvme_router_tombstones_paid_total", Help: "Deletions done that were owed to a store.",
 		}),
 	}
-	if reg == nil {
-		return m, nil
-	}
+}
+
+// register registers them all, with what is read from that router.
+func (m *metrics) register(reg prometheus.Registerer, r *Router) error {
 	for _, c := range []prometheus.Collector{m.fetches, m.paid, fleetCollector{r}} {
 		if err := reg.Register(c); err != nil {
-			return nil, err
+			return fmt.Errorf("register the router's metrics: %w", err)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func (m *metrics) refreshed(err error) {

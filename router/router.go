@@ -35,12 +35,12 @@ func New(c Config) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{config: c, fleet: newFleet(c), recent: newRecent(), found: make(chan struct{})}
-	if r.metrics, err = newMetrics(c.Registerer, r); err != nil {
-		return nil, fmt.Errorf("router: %w", err)
-	}
+	r := &Router{config: c, fleet: newFleet(c), metrics: newMetrics(), recent: newRecent(), found: make(chan struct{})}
 	r.capacity = newCapacity(c, r.fleet, r.metrics)
-	return r, nil
+	if c.Registerer != nil {
+		err = r.metrics.register(c.Registerer, r)
+	}
+	return r, err
 }
 
 // Run keeps the connections to the agents, pays what is owed to them and keeps
