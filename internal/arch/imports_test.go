@@ -181,6 +181,7 @@ var outside = map[string]row{
 	"sigs.k8s.io/yaml":                               {[]string{"drive", "agent", "cmd/lvme"}, "configuration is read at the edge"},
 	"github.com/go-logr/logr":                        {[]string{"driver", "agent"}, "the interface of klog"},
 	"github.com/google/go-containerregistry":         {[]string{"deploy/image"}, "images are made by programs of their own"},
+	"go.yaml.in/yaml/v3":                             {nil, "tests only: it reads comments too"},
 	"github.com/kubernetes-csi/csi-test":             {nil, "tests only"},
 	"github.com/onsi/ginkgo":                         {nil, "tests only, because csi-test is written in it"},
 	"github.com/google/uuid":                         {nil, "tests only, because csi-test's configuration asks for it"},
