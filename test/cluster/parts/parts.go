@@ -78,7 +78,7 @@ func E2E() []Part {
 // recipe says how a part is made.
 type recipe struct {
 	needs []Part   // made before it
-	lines []string // what else decides on the result
+	lines []string // what else decides on the result, and first the version of the code that makes it
 	file  string   // the result in the stage's directory; the directory itself if empty
 	make  func(ctx context.Context, dir string) error
 }

@@ -1,6 +1,7 @@
 package parts
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +86,25 @@ func TestVersionFlags(t *testing.T) {
 	}
 	if _, err := sidecarVersion(provisionerModule)(m); err == nil {
 		t.Error("a sidecar's version was found where there is none")
+	}
+}
+
+// TestHelmIsOne fails when charts are tested with another version than they are installed with.
+func TestHelmIsOne(t *testing.T) {
+	makefile, err := os.ReadFile("../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := readModule("helm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := m.version("helm.sh/helm/v4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(makefile), "\nHELM_VERSION := "+version+"\n") {
+		t.Errorf("the cluster has Helm %s, the Makefile another", version)
 	}
 }
 

@@ -59,7 +59,7 @@ func extract(stream io.Reader, suffix, file string) error {
 		found = true
 	}
 	if !found {
-		return fmt.Errorf("Debian's packages have no %s", suffix)
+		return fmt.Errorf("no package of Debian holds %s", suffix)
 	}
 	_, err := io.Copy(io.Discard, stream) // an archive is followed by padding
 	return err

@@ -16,8 +16,7 @@ type process struct {
 	name  string
 	log   string // the file that it writes to
 	cmd   *exec.Cmd
-	ended chan struct{} // closed when it has ended
-	err   error         // how; valid once ended is closed
+	ended chan struct{} // closed when it has ended; cmd.ProcessState tells how
 }
 
 // launch starts a program whose output goes to the end of a file. It ends with this process.
@@ -36,7 +35,7 @@ func launch(program, log string, args []string) (*process, error) {
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			p.err = p.cmd.Wait()
+			_ = p.cmd.Wait() // the state says it all
 			close(p.ended)
 		}
 	}()
@@ -73,8 +72,9 @@ var errEnded = errors.New("has ended")
 func (p *process) failure() error {
 	raw, err := os.ReadFile(p.log)
 	if err != nil {
-		return fmt.Errorf("%s %w (%w); %w", p.name, errEnded, p.err, err)
+		return errors.Join(fmt.Errorf("%s %w: %s", p.name, errEnded, p.cmd.ProcessState), err)
 	}
 	lines := bytes.Split(bytes.TrimSpace(raw), []byte("\n"))
-	return fmt.Errorf("%s %w: %v; %s ends with:\n%s", p.name, errEnded, p.err, p.log, bytes.Join(lines[max(0, len(lines)-10):], []byte("\n")))
+	last := bytes.Join(lines[max(0, len(lines)-10):], []byte("\n"))
+	return fmt.Errorf("%s %w: %s; %s ends with:\n%s", p.name, errEnded, p.cmd.ProcessState, p.log, last)
 }
