@@ -227,8 +227,10 @@ func (s *Service) unstage(ctx context.Context, key volume.Key, staging string) e
 	switch {
 	case errors.Is(err, volume.ErrNotFound):
 		return nil // It was deleted.
-	case errors.Is(err, volume.ErrAway) && dev == nil:
-		return nil // Its drive was taken to another node, and nothing of it is left here.
+	case (errors.Is(err, volume.ErrAway) || errors.Is(err, volume.ErrForeign)) && dev == nil:
+		// Its drive was taken to another node, or it has always been there, and
+		// nothing of it is left here.
+		return nil
 	case errors.Is(err, volume.ErrInUse) && dev != nil:
 		return fmt.Errorf("%w; mounts of it: %s", err, strings.Join(s.host.Holders(dev.Number), ", "))
 	}

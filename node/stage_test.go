@@ -190,6 +190,14 @@ func TestUnstage(t *testing.T) {
 			t.Fatal("still active")
 		}
 	}
+	// What is on another node is not staged here; what could not be looked at may be.
+	for err, want := range map[error]codes.Code{
+		volume.ErrAway: codes.OK, volume.ErrForeign: codes.OK, volume.ErrUnavailable: codes.Unavailable, volume.ErrBusy: codes.Aborted,
+	} {
+		b.store.before = func(string) error { return err }
+		code(t, b.unstage(), want)
+	}
+	b.store.before = nil
 	clear(b.store.volumes)
 	b.ok(b.unstage())
 	if err := os.Remove(b.staging); err != nil {
