@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -78,7 +79,15 @@ func (p *process) given(path string) string {
 	return filepath.Join(fmt.Sprintf("/proc/self/fd/%d", p.image.Fd()), path)
 }
 
-func (p *process) readFile(path string) ([]byte, error) { return os.ReadFile(p.given(path)) }
+// readFile reads a file of the image and, where it has none of that name, the
+// host's: a node may have a configuration of its own.
+func (p *process) readFile(path string) ([]byte, error) {
+	data, err := os.ReadFile(p.given(path))
+	if p.image != nil && errors.Is(err, fs.ErrNotExist) {
+		return os.ReadFile(path)
+	}
+	return data, err
+}
 
 // host starts commands that change state in a cgroup of their own where the
 // host has one for them.
