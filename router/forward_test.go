@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,13 @@ import (
 // snapshot id of one store.
 func calls(r *running, limit time.Duration, vol, snap string) map[string]func() error {
 	volReq := volumeOf("x", nil)
+	r.round++ // what was tried in an earlier round counts in no later one
+	copyOf := func(from string, source *csi.VolumeContentSource) error {
+		req := volumeOf(fmt.Sprintf("%s-%d", from, r.round), nil)
+		req.VolumeContentSource = source
+		_, err := r.CreateVolume(within(r, limit), req)
+		return err
+	}
 	return map[string]func() error{
 		"DeleteVolume": func() error {
 			_, err := r.DeleteVolume(within(r, limit), &csi.DeleteVolumeRequest{VolumeId: vol})
@@ -55,20 +63,14 @@ func calls(r *running, limit time.Duration, vol, snap string) map[string]func() 
 			return err
 		},
 		"CreateVolume from a snapshot": func() error {
-			req := volumeOf("restored", nil)
-			req.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
+			return copyOf("snapshot", &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
 				Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: snap},
-			}}
-			_, err := r.CreateVolume(within(r, limit), req)
-			return err
+			}})
 		},
 		"CreateVolume from a volume": func() error {
-			req := volumeOf("cloned", nil)
-			req.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
+			return copyOf("volume", &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
 				Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: vol},
-			}}
-			_, err := r.CreateVolume(within(r, limit), req)
-			return err
+			}})
 		},
 	}
 }

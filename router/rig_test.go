@@ -92,6 +92,7 @@ type running struct {
 	router   *router.Router
 	registry *prometheus.Registry
 	stop     func()
+	round    int
 }
 
 // start starts a router; it is ready on return.
