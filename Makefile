@@ -113,6 +113,25 @@ test-full: test-unit bed ## the whole matrix in the bed, and the bed itself; an 
 	$(call real,60m)
 	$(OUTOFBED) -timeout 60m $(TESTFLAGS) $(OUTSIDE) ./test/bed
 
+.PHONY: bin/e2e
+bin/e2e:
+	@$(STATIC) go build -o $@ ./test/e2e
+
+# As in: make e2e E2EFLAGS='-stages walk'
+E2EFLAGS ?=
+
+.PHONY: e2e
+e2e: bin/cluster bin/e2e ## the walk-through and a handful of Kubernetes' storage tests, on a cluster of two nodes
+	bin/e2e -stages walk,specs,faults $(E2EFLAGS)
+
+.PHONY: e2e-faults
+e2e-faults: bin/cluster bin/e2e ## break the cluster in every way that is known, and count what is lost
+	bin/e2e -stages faults -full -budget 2h $(E2EFLAGS)
+
+.PHONY: e2e-full
+e2e-full: bin/cluster bin/e2e ## all of Kubernetes' storage tests that apply, on ext4 and XFS, and all faults: hours
+	bin/e2e -stages walk,faults,specs -full -fs ext4,xfs -budget 24h -report out/e2e-full.md $(E2EFLAGS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
@@ -172,4 +191,4 @@ clean: ## remove what was built here; the bed's cache stays (bin/bed clean)
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z][a-z-]*:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z][a-z0-9-]*:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

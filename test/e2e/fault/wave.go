@@ -1,0 +1,97 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lvme/lvme/test/e2e/bench"
+)
+
+// claim is a claim that names its node, as the scheduler would for a pod.
+const claim = `---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: %[1]s-%[2]s-%[3]d
+  labels: {wave: %[1]s, node: %[2]s}
+  annotations: {volume.kubernetes.io/selected-node: %[2]s}
+spec:
+  storageClassName: fault
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 64Mi}}
+`
+
+// perNode is how many claims of a wave each node has.
+const perNode = 4
+
+// wave asks for volumes on nodes, and does not wait for them.
+func (s *scene) wave(ctx context.Context, name string, nodes ...string) error {
+	var objects strings.Builder
+	for _, node := range nodes {
+		for i := range perNode {
+			fmt.Fprintf(&objects, claim, name, node, i)
+		}
+	}
+	return s.Apply(ctx, objects.String())
+}
+
+// bound waits until all claims of a selection have a volume.
+func (s *scene) bound(ctx context.Context, selector string) error {
+	_, err := s.Kubectl(ctx, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout="+waveLimit.String(), "pvc", "-l", selector)
+	return err
+}
+
+// snapshot asks for a snapshot of a resident's volume, and does not wait for it.
+func (s *scene) snapshot(ctx context.Context, name, resident string) error {
+	return s.Apply(ctx, fmt.Sprintf(`apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {name: %s}
+spec:
+  volumeSnapshotClassName: lvme
+  source: {persistentVolumeClaimName: data-%s}
+`, name, resident))
+}
+
+// snapshotReady waits for a snapshot.
+func (s *scene) snapshotReady(ctx context.Context, name string) error {
+	_, err := s.Kubectl(ctx, "wait", "--for=jsonpath={.status.readyToUse}=true", "--timeout="+waveLimit.String(), "volumesnapshot/"+name)
+	return err
+}
+
+// over compares with all of a wave there, and deletes it.
+func (s *scene) over(ctx context.Context, name string) error {
+	if v, err := s.Settle(ctx, settleLimit, s.contents); err != nil {
+		return fmt.Errorf("with the wave there: %s: %w", v, err)
+	}
+	_, err := s.Kubectl(ctx, "delete", "pvc", "-l", "wave="+name, "--timeout="+waveLimit.String())
+	return err
+}
+
+// busy waits until LVM makes a volume in a node.
+func (s *scene) busy(ctx context.Context, node string) error {
+	_, err := s.Sh(ctx, node, `for i in $(seq 900); do pgrep -f 'lv[m] lvcreate' >/dev/null && exit 0; sleep 0.05; done; echo no lvcreate; exit 1`)
+	return err
+}
+
+// gone waits until the volumes of deleted claims are deleted too.
+func (s *scene) gone(ctx context.Context, ids []string) error {
+	return bench.Until(ctx, settleLimit, func() error {
+		out, err := s.Kubectl(ctx, "get", "pv", "-o", "name", "--ignore-not-found")
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if strings.Contains(string(out), id) {
+				return fmt.Errorf("pv %s is still there", id)
+			}
+		}
+		return nil
+	})
+}
+
+// volumes are the names of the PersistentVolumes of a selection of claims.
+func (s *scene) volumes(ctx context.Context, selector string) ([]string, error) {
+	out, err := s.Kubectl(ctx, "get", "pvc", "-l", selector, "-o", "jsonpath={.items[*].spec.volumeName}")
+	return strings.Fields(string(out)), err
+}
