@@ -110,9 +110,16 @@ func (b *bench) awaitRoom(tb testing.TB, a *agenttest.Running, kind volume.Type)
 	tb.Helper()
 	drives := int64(len(b.paths(tb)))
 	eventually(tb, "room for "+string(kind)+" volumes on all drives", func(ctx context.Context) bool {
-		c, err := a.Store().Capacity(ctx, "", kind)
+		var available, largest int64
+		for _, class := range b.options.Config.Classes {
+			c, err := a.Store().Capacity(ctx, class.Name, kind)
+			if err != nil || c.MaxVolume == 0 {
+				return false
+			}
+			available, largest = available+c.Available, max(largest, c.MaxVolume)
+		}
 		// The drives have one size: fewer of them have less in all.
-		return err == nil && c.MaxVolume > 0 && c.Available > (drives-1)*c.MaxVolume
+		return available > (drives-1)*largest
 	}, a)
 }
 

@@ -61,11 +61,12 @@ var (
 	}
 )
 
-// offered are the capabilities that an agent tells of.
-func offered(tb testing.TB, conn *grpc.ClientConn) map[string]bool {
+// offered are the capabilities that an agent tells of, and the controller that
+// stands before it, if any.
+func offered(tb testing.TB, agent, before *grpc.ClientConn) map[string]bool {
 	tb.Helper()
 	all := map[string]bool{}
-	plugin, err := csi.NewIdentityClient(conn).GetPluginCapabilities(tb.Context(), &csi.GetPluginCapabilitiesRequest{})
+	plugin, err := csi.NewIdentityClient(before).GetPluginCapabilities(tb.Context(), &csi.GetPluginCapabilitiesRequest{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -76,14 +77,14 @@ func offered(tb testing.TB, conn *grpc.ClientConn) map[string]bool {
 		}
 		all["plugin "+c.GetService().GetType().String()] = true
 	}
-	controller, err := csi.NewControllerClient(conn).ControllerGetCapabilities(tb.Context(), &csi.ControllerGetCapabilitiesRequest{})
+	controller, err := csi.NewControllerClient(before).ControllerGetCapabilities(tb.Context(), &csi.ControllerGetCapabilitiesRequest{})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for _, c := range controller.GetCapabilities() {
 		all["controller "+c.GetRpc().GetType().String()] = true
 	}
-	node, err := csi.NewNodeClient(conn).NodeGetCapabilities(tb.Context(), &csi.NodeGetCapabilitiesRequest{})
+	node, err := csi.NewNodeClient(agent).NodeGetCapabilities(tb.Context(), &csi.NodeGetCapabilitiesRequest{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
+	"google.golang.org/grpc"
 
 	"github.com/lvme/lvme/agent"
 	"github.com/lvme/lvme/agent/agenttest"
@@ -24,13 +25,17 @@ const (
 	expandedBytes = 384 << 20
 )
 
-// round is one run of all specs against one agent.
+// round is one run of all specs against one agent, or against a router and two
+// agents, the first of which is the node.
 type round struct {
 	where  string
 	kind   volume.Type
 	access string // mount or block
 	host   func(testing.TB) *bench
+	routed bool
 	number int
+
+	cluster *cluster // nil without a router
 
 	bench   *bench
 	agent   *agenttest.Running
@@ -47,23 +52,34 @@ func (r *round) register() {
 	r.config = sanity.NewTestConfig()
 	calls := sanity.GinkgoTest(&r.config)
 	ginkgo.BeforeAll(func() { r.begin(ginkgo.GinkgoTB()) })
+	ginkgo.BeforeEach(func() { r.chooseClass(ginkgo.CurrentSpecReport()) })
 	ginkgo.AfterAll(func() {
 		calls.Finalize()
 		r.left = r.bench.leftovers(ginkgo.GinkgoTB(), r.agent)
+		if r.cluster != nil {
+			r.left = append(r.left, r.cluster.leftovers(ginkgo.GinkgoTB())...)
+		}
 	})
 	ginkgo.ReportAfterEach(func(spec ginkgo.SpecReport) { r.specs = append(r.specs, spec) })
 }
 
-// begin starts the agent, which takes the drives by itself.
+// begin starts the agent, which takes the drives by itself, and what else there
+// is in a cluster.
 func (r *round) begin(tb testing.TB) {
 	tb.Helper()
 	r.bench = r.host(tb)
 	o := agenttest.Options(tb)
 	o.Config, o.KubeletDir = r.classes(), r.bench.root
+	controller := func() *grpc.ClientConn { return r.agent.Conn }
+	if r.routed {
+		r.cluster = newCluster(tb)
+		o = r.cluster.first(tb, o)
+		controller = func() *grpc.ClientConn { return r.cluster.begin(tb, r) }
+	}
 	r.bench.options = o
 	r.agent = agenttest.Start(tb, o, r.bench.Host).WaitOpen()
 	r.bench.awaitRoom(tb, r.agent, r.kind)
-	r.offered = offered(tb, r.agent.Conn)
+	r.offered = offered(tb, r.agent.Conn, controller())
 	r.configure(tb, o)
 }
 
@@ -85,6 +101,9 @@ func (r *round) configure(tb testing.TB, o agent.Options) {
 	tb.Helper()
 	c := &r.config
 	c.Address = "unix:" + o.Socket
+	if r.cluster != nil {
+		c.ControllerAddress = "unix:" + r.cluster.socket
+	}
 	c.TargetPath, c.StagingPath = filepath.Join(r.bench.root, "target"), filepath.Join(r.bench.root, "staging")
 	c.TestVolumeSize, c.TestVolumeExpandSize = volumeBytes, expandedBytes
 	c.TestVolumeAccessType = r.access

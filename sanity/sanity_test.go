@@ -1,6 +1,9 @@
 // Package sanity holds the agent to csi-sanity, the CSI project's own suite:
 // whole agents on a host in memory (TestFake) and on real drives and real LVM
 // (TestReal), called over their sockets as the kubelet and the sidecars do.
+// TestFake has rounds through a router too, with two agents behind it over
+// mutual TLS and the first one for a node: the same specs, the same
+// expectations.
 //
 // Each round has an agent of its own and says how many specs were run. A spec
 // may be skipped only for a capability that CSI has and lvme does not offer,
@@ -38,7 +41,7 @@ func TestFake(t *testing.T) {
 	if os.Getenv("LVME_BED") == "1" {
 		t.Skip("in the bed TestReal runs the specs, and ginkgo runs them once a process")
 	}
-	runRounds(t, allRounds("fake", fakeBench))
+	runRounds(t, append(allRounds("fake", fakeBench), routedRounds()...))
 }
 
 // TestReal runs all rounds, or those that LVME_SANITY names, such as
