@@ -193,6 +193,14 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
+// codeOf is the code of a call that was made over a socket.
+func codeOf(err error) codes.Code { return status.Code(err) }
+
+// tombstone is an old one of a name.
+func tombstone(store, name string) router.Tombstone {
+	return router.Tombstone{Store: store, Name: name, Since: time.Now().Add(-time.Minute)}
+}
+
 // wantCode fails unless err has that code.
 func wantCode(t testing.TB, what string, err error, want codes.Code) {
 	t.Helper()
