@@ -39,9 +39,8 @@ func (c *Cluster) setCut(ctx context.Context, a, b int, on bool) error {
 	return nil
 }
 
-// rewire changes the network. The control plane answers a node that is cut off into a hole, and takes nothing from whom
-// it cannot answer (rp_filter). The bridge passes nothing between two ports that are both isolated: with more than one
-// cut between nodes, that is more than was asked for.
+// rewire changes the network. The bridge passes nothing between two ports that are both isolated: with more than one cut
+// between nodes, that is more than was asked for.
 func (c *Cluster) rewire(ctx context.Context, pair cut, on bool) error {
 	if pair[0] == ControlPlane {
 		return cutControlPlane(ctx, pair[1], on)
@@ -60,9 +59,18 @@ func (c *Cluster) rewire(ctx context.Context, pair cut, on bool) error {
 	return nil
 }
 
+// cutControlPlane has the control plane answer a node into a network where nobody is. From there it takes nothing of the
+// node's either, since packets must come from where the answer would go (rp_filter).
 func cutControlPlane(ctx context.Context, node int, on bool) error {
 	if on {
-		return ip(ctx, "route add blackhole "+nodeAddress(node), "route replace blackhole "+podRange(node))
+		return ip(ctx,
+			"route add "+nodeAddress(node)+" dev "+hole+" src "+HostAddress,
+			"neigh replace "+nodeAddress(node)+" lladdr 02:00:00:00:00:01 nud permanent dev "+hole,
+			"route replace "+podRange(node)+" via "+nodeAddress(node)+" dev "+hole+" onlink",
+		)
 	}
-	return ip(ctx, "route del blackhole "+nodeAddress(node), "route replace "+podRange(node)+" via "+nodeAddress(node))
+	return ip(ctx,
+		"route del "+nodeAddress(node)+" dev "+hole,
+		"route replace "+podRange(node)+" via "+nodeAddress(node)+" dev "+bridge,
+	)
 }

@@ -68,7 +68,7 @@ func prepare(ctx context.Context, n *bed.Node, set *parts.Set, have []parts.Part
 			return err
 		}
 	}
-	return script(ctx, n, "settle")
+	return nil
 }
 
 // put writes a file in a guest.

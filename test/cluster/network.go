@@ -17,6 +17,7 @@ import (
 // The addresses of a cluster. It is alone in its network namespace, so that they are the same in each.
 const (
 	bridge      = "cluster0"
+	hole        = "hole0"     // a network without anybody, for cuts
 	HostAddress = "10.88.0.1" // of the control plane
 	PodNetwork  = "10.244.0.0/16"
 )
@@ -65,6 +66,8 @@ func makeNetwork(ctx context.Context, nodes int) error {
 		"link add " + bridge + " type bridge",
 		"addr add " + HostAddress + "/16 dev " + bridge,
 		"link set " + bridge + " up",
+		"link add " + hole + " type bridge",
+		"link set " + hole + " up",
 	}
 	for i := 1; i <= nodes; i++ {
 		script = append(script,

@@ -4,7 +4,6 @@
 #
 #   node.sh prepare                once, when the image is made: settings, containerd
 #   node.sh import ARCHIVE         an image into containerd's store; the archive is removed
-#   node.sh settle                 the end of making the image
 #   node.sh join NUMBER NODES MAC  at every start of the node: network, containerd and kubelet
 set -euo pipefail
 
@@ -17,6 +16,9 @@ settings() {
   for module in overlay br_netfilter veth bridge virtio_net nf_conntrack nf_nat nft_compat nft_chain_nat xt_nat xt_comment dm-thin-pool dm-snapshot dm-raid loop xfs; do
     modprobe -q "$module" || echo "no module $module"
   done
+  # CNI's notes of pods that do not outlive a boot either. After a power cut they would be there in part.
+  mkdir -p /var/lib/cni
+  mountpoint -q /var/lib/cni || mount -t tmpfs cni /var/lib/cni
   sysctl -q -w net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1 kernel.panic=10 vm.overcommit_memory=1
 }
 
@@ -86,10 +88,7 @@ prepare() {
 import() {
   ctr -n k8s.io images import --local "$1"
   rm "$1"
-}
-
-settle() {
-  sync
+  sync # what is unpacked shall survive a power cut
 }
 
 # find_card prints the name of the network card of an address, which may be just being plugged in.
