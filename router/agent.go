@@ -50,7 +50,7 @@ type agent struct {
 	// What follows is guarded by the fleet.
 	state   state
 	trouble string // why it is refused
-	store   string // whose seat it has
+	store   string // which it names; "" if none, or if it is not believed
 }
 
 // state is what an agent is to the router.

@@ -114,10 +114,12 @@ func (f *fleet) open(a *agent, store string) {
 	}
 }
 
-// unseated notes what an agent without a seat is, and says whether that is new.
-func (f *fleet) unseated(a *agent, now state, trouble string) bool {
+// unseated notes what an agent without a seat is and which store it names, and
+// says whether that is new.
+func (f *fleet) unseated(a *agent, now state, store, trouble string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	a.store = store
 	if a.state == now && a.trouble == trouble {
 		return false
 	}
@@ -241,13 +243,14 @@ func (f *fleet) nodeOf(store string) string {
 	return ""
 }
 
-// nameless are the nodes whose agents have not said yet which store they serve.
+// nameless are the nodes of which it is not known what they hold: whose agents
+// have not said it yet, or are not believed.
 func (f *fleet) nameless() []string {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	nodes := map[string]bool{}
 	for e, a := range f.agents {
-		nodes[e.Node] = nodes[e.Node] || a.state == away || a.state == starting
+		nodes[e.Node] = nodes[e.Node] || f.seats[a.store] == nil
 	}
 	for _, s := range f.seats {
 		delete(nodes, s.node)

@@ -99,7 +99,7 @@ type running struct {
 func (p *place) start(c router.Config) *running {
 	p.Helper()
 	r := &running{T: p.T, registry: prometheus.NewRegistry()}
-	c.Cluster, c.Ledger, c.Credentials, c.Registerer = p.cluster, p.ledger.Replica(), insecure.NewCredentials(), r.registry
+	c.Cluster, c.Ledger, c.Credentials, c.Registerer = p.cluster, p.ledger.Replica(), plainText, r.registry
 	var err error
 	if r.router, err = router.New(c); err != nil {
 		p.Fatal(err)
@@ -192,6 +192,9 @@ func within(t testing.TB, d time.Duration) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// plainText is for agents on the loopback interface.
+var plainText = insecure.NewCredentials()
 
 // codeOf is the code of a call that was made over a socket.
 func codeOf(err error) codes.Code { return status.Code(err) }

@@ -118,15 +118,15 @@ func (r *Router) seated(ctx context.Context, a *agent) (store string, ok bool) {
 		var freed <-chan struct{}
 		switch {
 		case err != nil || store == "":
-			r.fleet.unseated(a, starting, "")
+			r.fleet.unseated(a, starting, "", "")
 		case node != a.Node:
-			r.refuse(ctx, a, fmt.Errorf("%w: it says that it is node %.140q", errMismatch, node))
+			r.refuse(ctx, a, "", fmt.Errorf("%w: it says that it is node %.140q", errMismatch, node))
 		default:
 			if freed, err = r.fleet.take(a, store); err == nil {
 				klog.FromContext(ctx).Info("store is served", "store", store)
 				return store, true
 			}
-			r.refuse(ctx, a, err)
+			r.refuse(ctx, a, store, err)
 		}
 		if !pause(ctx, wait, freed) {
 			return "", false
@@ -135,8 +135,8 @@ func (r *Router) seated(ctx context.Context, a *agent) (store string, ok bool) {
 }
 
 // refuse says once why an agent is not called.
-func (r *Router) refuse(ctx context.Context, a *agent, why error) {
-	if r.fleet.unseated(a, refused, why.Error()) {
+func (r *Router) refuse(ctx context.Context, a *agent, store string, why error) {
+	if r.fleet.unseated(a, refused, store, why.Error()) {
 		klog.FromContext(ctx).Error(why, "agent is refused")
 	}
 }
