@@ -43,6 +43,7 @@ func newAgent(env *environment) *cobra.Command {
 				return err
 			}
 			o.TLSDir = env.given(o.TLSDir)
+			defer env.offer(cmd.Context(), config)()
 			return env.serve(cmd.Context(), o)
 		},
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -48,5 +51,45 @@ func TestAgentServesUntilSIGTERM(t *testing.T) {
 		}
 	case <-ctx.Done():
 		t.Error("the agent runs on after SIGTERM")
+	}
+}
+
+func TestLink(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lvme", "lvme")
+	target := fmt.Sprintf("/proc/%d/exe", os.Getpid())
+	self, err := os.Stat(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove, err := link(path, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.Stat(path); err != nil || !os.SameFile(got, self) {
+		t.Errorf("it leads to %v, %v", got, err)
+	}
+	remove()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was left: %v", err)
+	}
+
+	if err := os.Symlink("/proc/0/exe", path); err != nil { // an agent died
+		t.Fatal(err)
+	}
+	if _, err := link(path, target); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(os.Remove(path), os.Symlink("/proc/1/exe", path)); err != nil {
+		t.Fatal(err)
+	}
+	remove() // meanwhile another has come
+	if err := os.Remove(path); err != nil {
+		t.Errorf("another agent's link was removed: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := link(path, target); err == nil {
+		t.Error("a file was replaced")
 	}
 }

@@ -48,6 +48,7 @@ func (b *bench) environment() *environment {
 		hostname: func() (string, error) { return "node-1", nil },
 		enter:    func() error { return nil },
 		given:    func(path string) string { return path },
+		offer:    func(context.Context, string) func() { return func() {} },
 		readFile: func(path string) ([]byte, error) {
 			if text, ok := b.files[path]; ok {
 				return []byte(text), nil
@@ -170,6 +171,10 @@ func TestConfigFile(t *testing.T) {
 	b.files[defaultConfig] = "classes: [{name: fast}]\n"
 	out, _ := b.node(exitOK, "drives")
 	has(t, out, "fast")
+	b.files[offeredConfig] = "classes: [{name: pods}]\n" // of an agent in a container
+	out, _ = b.node(exitOK, "drives")
+	has(t, out, "pods")
+	delete(b.files, offeredConfig)
 	b.files[defaultConfig] = "classes: [{name: UPPER}]\nmaxVolumes: 0\n"
 	_, stderr = b.node(exitFailed, "drives")
 	has(t, stderr, defaultConfig, "UPPER", "maxVolumes")

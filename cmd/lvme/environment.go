@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,9 @@ type environment struct {
 	given func(path string) string
 	// readFile reads such a file.
 	readFile func(path string) ([]byte, error)
+	// offer gives people on the host this program as a command, and that
+	// configuration for it, until withdraw is called.
+	offer func(ctx context.Context, config string) (withdraw func())
 	// host is the machine; volumes are mounted below mountRoot.
 	host func(ctx context.Context, mountRoot string) (agent.Host, error)
 }
@@ -46,7 +50,7 @@ func newEnvironment() *environment {
 	return &environment{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interactive: isTerminal(os.Stdin),
 		now: time.Now, getenv: os.Getenv, hostname: os.Hostname,
-		enter: p.enter, given: p.given, readFile: p.readFile, host: p.host,
+		enter: p.enter, given: p.given, readFile: p.readFile, offer: p.offer, host: p.host,
 	}
 }
 
@@ -87,6 +91,49 @@ func (p *process) readFile(path string) ([]byte, error) {
 		return os.ReadFile(path)
 	}
 	return data, err
+}
+
+// offered and offeredConfig are where people on the host find the program of a
+// container and the configuration that its agent was given.
+const (
+	offered       = "/run/lvme/lvme"
+	offeredConfig = "/run/lvme/config.yaml"
+)
+
+// offer puts links to this program and to its configuration where people and
+// commands on the host find them. A program that was started in a container has
+// no path there, and the container has none to give either: `kubectl exec`
+// enters the namespaces that the agent has gone to.
+func (p *process) offer(ctx context.Context, config string) (withdraw func()) {
+	if p.image == nil {
+		return func() {}
+	}
+	self := fmt.Sprintf("/proc/%d", os.Getpid())
+	removeProgram, err := link(offered, self+"/exe")
+	removeConfig, configErr := link(offeredConfig, filepath.Join(self, "fd", strconv.Itoa(int(p.image.Fd())), config))
+	if err := errors.Join(err, configErr); err != nil {
+		klog.FromContext(ctx).Error(err, "there is no command for people on this host")
+	}
+	return func() { removeProgram(); removeConfig() }
+}
+
+// link makes path a link to target, instead of any link that an agent that died
+// has left there. What is removed in the end is this link only.
+func link(path, target string) (remove func(), err error) {
+	remove = func() {
+		if have, err := os.Readlink(path); err == nil && have == target {
+			_ = os.Remove(path) // a link that leads nowhere does no harm
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return remove, err
+	}
+	if _, err := os.Readlink(path); err == nil {
+		if err := os.Remove(path); err != nil {
+			return remove, err
+		}
+	}
+	return remove, os.Symlink(target, path)
 }
 
 // host starts commands that change state in a cgroup of their own where the

@@ -31,12 +31,23 @@ func addConfig(fs *pflag.FlagSet, config *string) {
 	fs.StringVar(config, "config", defaultConfig, "`file` with the drive classes; without one, every NVMe drive may be taken\nby hand into the class \"default\"")
 }
 
-// loadConfig reads the drive configuration.
-func (env *environment) loadConfig(cmd *cobra.Command, path string) (drive.Config, error) {
-	data, err := env.readFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("config") {
-		return drive.DefaultConfig(), nil
+// loadConfig reads the drive configuration: the file that the command line
+// names, else the first that exists of first and the default file.
+func (env *environment) loadConfig(cmd *cobra.Command, path string, first ...string) (drive.Config, error) {
+	if cmd.Flags().Changed("config") {
+		return env.readConfig(path)
 	}
+	for _, path := range append(first, path) {
+		cfg, err := env.readConfig(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return cfg, err
+		}
+	}
+	return drive.DefaultConfig(), nil
+}
+
+func (env *environment) readConfig(path string) (drive.Config, error) {
+	data, err := env.readFile(path)
 	if err != nil {
 		return drive.Config{}, fmt.Errorf("--config: %w", err)
 	}
@@ -58,7 +69,8 @@ func (env *environment) node(cmd *cobra.Command, f storeFlags) (node, error) {
 	if err := env.enter(); err != nil {
 		return node{}, err
 	}
-	cfg, err := env.loadConfig(cmd, f.config)
+	// A command means the drives as the agent does that runs here.
+	cfg, err := env.loadConfig(cmd, f.config, offeredConfig)
 	if err != nil {
 		return node{}, err
 	}
