@@ -121,7 +121,7 @@ func TestCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	snap := resp.GetSnapshot().GetSnapshotId()
-	fast := 100 * time.Millisecond
+	fast := 500 * time.Millisecond // less than what a call waits for a restart
 	notFound := codesOf{codes.OK, codes.NotFound, codes.NotFound, codes.OK, codes.NotFound}
 
 	t.Run("an id of nobody", func(t *testing.T) { notFound.every(t, r, fast, "fake-vol-id", "fake-snap-id") })
@@ -166,7 +166,7 @@ func TestCodes(t *testing.T) {
 			"DeleteSnapshot", "GetSnapshot", "ListSnapshots", "CreateVolume"}
 		p.agents[0].SetHook(routertest.Hang(all...))
 		late := codesOf{codes.DeadlineExceeded, codes.DeadlineExceeded, codes.DeadlineExceeded, codes.DeadlineExceeded, codes.DeadlineExceeded}
-		late.every(t, r, fast, vol, snap)
+		late.every(t, r, 50*time.Millisecond, vol, snap)
 		p.agents[0].SetHook(nil)
 		r.until("nothing runs", func() bool {
 			return r.metric("lvme_router_calls_in_flight", "change")+r.metric("lvme_router_calls_in_flight", "read") == 0
@@ -182,7 +182,7 @@ func TestCodes(t *testing.T) {
 	t.Run("unknown store", func(t *testing.T) {
 		<-time.After(quick().GiveUp) // since the router's start
 		w := givenUp
-		w.every(t, r, 50*time.Millisecond, "nobodys0/vg000001/v-x", "nobodys0/vg000001/s-x")
+		w.every(t, r, fast, "nobodys0/vg000001/v-x", "nobodys0/vg000001/s-x")
 		if owed := p.owed(); strings.Contains(owed, "nobodys0") {
 			t.Errorf("owed to a store that nobody ever saw: %s", owed)
 		}
@@ -190,15 +190,15 @@ func TestCodes(t *testing.T) {
 	t.Run("away", func(t *testing.T) {
 		p.agents[0].Stop()
 		r.agents("away", 1)
-		unavailable.every(t, r, time.Second, vol, snap)
+		unavailable.every(t, r, patience, vol, snap)
 		<-time.After(quick().GiveUp)
-		givenUp.every(t, r, 50*time.Millisecond, vol, snap)
+		givenUp.every(t, r, fast, vol, snap)
 	})
 	t.Run("lost", func(t *testing.T) {
 		p.cluster.SetLost(storeKey(0), true)
 		w := givenUp
 		w.deletes = codes.OK
-		w.every(t, r, 50*time.Millisecond, vol, snap)
+		w.every(t, r, fast, vol, snap)
 		for _, id := range []string{vol, snap} {
 			found := false
 			for _, o := range p.ledger.All() {
@@ -211,7 +211,7 @@ func TestCodes(t *testing.T) {
 	})
 	t.Run("lost, and the ledger is down", func(t *testing.T) {
 		p.ledger.SetDown(true)
-		unavailable.every(t, r, 50*time.Millisecond, storeKey(0)+"/vg000001/v-y", storeKey(0)+"/vg000001/s-y")
+		unavailable.every(t, r, fast, storeKey(0)+"/vg000001/v-y", storeKey(0)+"/vg000001/s-y")
 		p.ledger.SetDown(false)
 	})
 	t.Run("paid when it is back", func(t *testing.T) {

@@ -80,7 +80,7 @@ func (p *place) tell(but ...int) {
 // quick are times that suit a test.
 func quick() router.Config {
 	return router.Config{
-		Restart: 300 * time.Millisecond, GiveUp: time.Second, Displace: 2 * time.Second, Settle: time.Millisecond,
+		Restart: time.Second, GiveUp: 1500 * time.Millisecond, Displace: 2 * time.Second, Settle: time.Millisecond,
 		Tend: 50 * time.Millisecond, Backoff: 100 * time.Millisecond, Refresh: 100 * time.Millisecond, Changes: 3,
 	}
 }
@@ -99,7 +99,10 @@ type running struct {
 func (p *place) start(c router.Config) *running {
 	p.Helper()
 	r := &running{T: p.T, registry: prometheus.NewRegistry()}
-	c.Cluster, c.Ledger, c.Credentials, c.Registerer = p.cluster, p.ledger.Replica(), plainText, r.registry
+	c.Cluster, c.Ledger, c.Registerer = p.cluster, p.ledger.Replica(), r.registry
+	if c.Credentials == nil {
+		c.Credentials = plainText
+	}
 	var err error
 	if r.router, err = router.New(c); err != nil {
 		p.Fatal(err)

@@ -32,7 +32,7 @@ var house = map[string]row{
 	"controller":               {[]string{"driver", "volume"}, "CSI words on one side, the domain on the other; LVM is none of its business"},
 	"node":                     {[]string{"driver", "volume", "internal/mount", "internal/keyed"}, "it mounts what the domain activates, and sees no LVM"},
 	"router":                   {[]string{"driver", "volume", "internal/keyed"}, "it forwards: of the domain it needs ids and sentinel errors, of Kubernetes and LVM nothing"},
-	"router/routertest":        {[]string{"router", "driver", "volume"}, "it stands in for the cluster and the agents around a router"},
+	"router/routertest":        {[]string{"router", "driver", "volume", "internal/mtls"}, "it stands in for the cluster and the agents around a router"},
 	"kube":                     {[]string{"router", "driver", "volume", "internal/mtls"}, "it stands in for the cluster before the router; of the domain it needs ids and sentinel errors"},
 	"driver":                   {[]string{"volume"}, "a central controller without LVM shares it: of the domain it needs types and sentinel errors"},
 	"volume":                   {[]string{"lvm", "drive", "internal/hostrecord", "internal/keyed", "internal/dm", "internal/blockdev"}, "the domain: it decides, others do"},
