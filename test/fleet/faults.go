@@ -17,7 +17,7 @@ const (
 	// perHung is how many callers each hung node has: more than the router has on one node at a time.
 	perHung = 12
 	// lookEvery is how often each dead node's capacity is looked at.
-	lookEvery = 10 * time.Millisecond
+	lookEvery = 50 * time.Millisecond
 )
 
 // breakage is one round in which nodes go bad and get well.
@@ -32,8 +32,8 @@ type breakage struct {
 	before, during, after       sample
 	asked, bad, refused, healOf *recorder
 
-	mu  sync.Mutex
-	ids []string
+	mu  sync.Mutex // of the lists
+	ids []string   // of what was made on bad nodes in the end
 }
 
 func (b *bench) breakNodes(ctx context.Context) error {
@@ -119,38 +119,42 @@ func (b *bench) load(ctx context.Context, nodes []int, on func() bool) sample {
 	return rec.end()
 }
 
-// notice looks at the capacity of the bad nodes until that of each dead one is none.
+// notice looks at the capacity of each bad node until that of each dead one is none. The hung ones are looked at as long: their
+// answers must not fail either.
 func (b *bench) notice(ctx context.Context, r *breakage) error {
-	begun := time.Unix(0, r.begun.Load())
-	waiting := map[int]*[]time.Duration{}
+	var dead, hung sync.WaitGroup
 	for _, i := range r.died {
-		waiting[i] = &r.noticeDied
+		dead.Go(func() { b.lookAt(ctx, r, i, &r.noticeDied) })
 	}
 	for _, i := range r.silent {
-		waiting[i] = &r.noticeSilent
+		dead.Go(func() { b.lookAt(ctx, r, i, &r.noticeSilent) })
 	}
-	hung := func() { // they are looked at besides: their answers must not fail either
-		for _, i := range r.hung {
-			_ = r.asked.time(func() error { _, err := b.room(ctx, i); return err }) // it is counted
-		}
+	for _, i := range r.hung {
+		hung.Go(func() { b.lookAt(ctx, r, i, nil) })
 	}
-	for len(waiting) > 0 {
-		for i, list := range waiting {
-			var bytes int64
-			err := r.asked.time(func() (err error) { bytes, err = b.room(ctx, i); return err })
-			if err == nil && bytes == 0 {
-				*list = append(*list, time.Since(begun))
-				delete(waiting, i)
-			}
-		}
-		hung()
-		if time.Since(begun) > patience || ctx.Err() != nil {
-			return fmt.Errorf("%d dead nodes still have room", len(waiting))
+	dead.Wait()
+	r.noticed.Store(time.Now().UnixNano())
+	hung.Wait()
+	if n := len(r.noticeDied) + len(r.noticeSilent); n < b.Dead {
+		return fmt.Errorf("%d of %d dead nodes still have room", b.Dead-n, b.Dead)
+	}
+	return ctx.Err()
+}
+
+// lookAt looks at one node's capacity until it is none, which it notes in list, or all deaths have been noticed.
+func (b *bench) lookAt(ctx context.Context, r *breakage, i int, list *[]time.Duration) {
+	begun := time.Unix(0, r.begun.Load())
+	for r.noticed.Load() == 0 && time.Since(begun) < patience && ctx.Err() == nil {
+		var bytes int64
+		err := r.asked.time(func() (err error) { bytes, err = b.room(ctx, i); return err })
+		if err == nil && bytes == 0 && list != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			*list = append(*list, time.Since(begun))
+			return
 		}
 		time.Sleep(lookEvery)
 	}
-	r.noticed.Store(time.Now().UnixNano())
-	return nil
 }
 
 // insist asks each bad node for a volume, over and over, until it makes it.

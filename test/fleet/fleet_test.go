@@ -93,7 +93,7 @@ func TestJudge(t *testing.T) {
 		one := sample{Calls: 1}
 		return &report{
 			Options: options{Agents: 10, Volumes: 3, Rounds: 1, Dead: 1, Window: time.Second}, Fill: one, Listed: 3, Present: 3,
-			Capacity: capacities{First: one, Kept: one, Forwarded: 10},
+			Capacity: capacities{First: one, One: one, Many: one, Forwarded: 20},
 			Faults:   faults{Before: one, During: one, After: one, Asked: one},
 		}
 	}
@@ -108,7 +108,7 @@ func TestJudge(t *testing.T) {
 		"a volume left behind":         func(r *report) { r.Present = 4 },
 		"an incomplete list":           func(r *report) { r.Listed = 2 },
 		"a debt":                       func(r *report) { r.Tombstones = 1 },
-		"capacities that are not kept": func(r *report) { r.Capacity.Forwarded = 11 },
+		"capacities that are not kept": func(r *report) { r.Capacity.Forwarded = 21 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := good()

@@ -71,6 +71,7 @@ func measure(ctx context.Context, o options, start starter, say func(string)) (r
 		{"connect the router", b.connect},
 		{"fill", b.fill},
 		{"ask for capacity", b.capacity},
+		{"rest", b.rest},
 		{"compare", b.compare},
 		{"list", b.list},
 		{"break", b.breakNodes},

@@ -41,11 +41,11 @@ type weight struct {
 	process
 }
 
-// capacities are answers to GetCapacity: the first of each node, and those that the router has. Forwarded is how often agents were
-// asked while it had them.
+// capacities are answers to GetCapacity: the first of each node, and those that the router has, to one caller and to many.
+// Forwarded is how often agents were asked while it had them.
 type capacities struct {
-	First, Kept sample
-	Forwarded   int
+	First, One, Many sample
+	Forwarded        int
 }
 
 // comparison is of volumes created by agents themselves and through the router.
@@ -83,7 +83,7 @@ func (r *report) judge() error {
 		what string
 		sample
 	}{
-		{"volumes to fill the nodes", r.Fill}, {"first capacities", r.Capacity.First}, {"capacities", r.Capacity.Kept},
+		{"volumes to fill the nodes", r.Fill}, {"first capacities", r.Capacity.First}, {"capacities, one caller", r.Capacity.One}, {"capacities", r.Capacity.Many},
 		{"volumes on healthy nodes before others were bad", r.Faults.Before}, {"volumes on healthy nodes while deaths were noticed", r.Faults.During},
 		{"volumes on healthy nodes while others were bad", r.Faults.After}, {"capacities of bad nodes", r.Faults.Asked},
 	} {
@@ -112,7 +112,7 @@ func (r *report) refreshes() int {
 	if r.Options.refresh > 4*r.Options.Window {
 		each = 0
 	}
-	return each * r.Options.Agents * r.Options.Rounds
+	return 2 * each * r.Options.Agents * r.Options.Rounds
 }
 
 // write prints the report in that format.
@@ -147,7 +147,7 @@ func (r *report) tables(w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "\nagents were asked for capacities %d times while %d were answered; calls for bad nodes failed as %s\n", r.Capacity.Forwarded, r.Capacity.Kept.Calls, codesOf(r.Faults.Bad))
+	fmt.Fprintf(w, "\nagents were asked for capacities %d times while %d were answered; calls for bad nodes failed as %s\n", r.Capacity.Forwarded, r.Capacity.One.Calls+r.Capacity.Many.Calls, codesOf(r.Faults.Bad))
 	fmt.Fprintf(w, "%d volumes are there, %d are listed (in %s), %d deletions are owed\n", r.Present, r.Listed, r.ListAll, r.Tombstones)
 	return nil
 }
@@ -191,7 +191,8 @@ func (r *report) callsTable() *table.Table {
 	add(t, "CreateVolume, one caller, all nodes named", r.AnyNamed)
 	add(t, "CreateVolume, one caller, no node named", r.AnyFree)
 	add(t, "GetCapacity, one caller, the first of each node", r.Capacity.First)
-	add(t, "GetCapacity", r.Capacity.Kept)
+	add(t, "GetCapacity, one caller", r.Capacity.One)
+	add(t, "GetCapacity", r.Capacity.Many)
 	add(t, fmt.Sprintf("ListVolumes, one caller, pages of %d", pageSize), r.List)
 	return t
 }

@@ -64,17 +64,31 @@ func (b *bench) capacity(ctx context.Context) error {
 	if err := b.weigh("a capacity kept of each node"); err != nil {
 		return err
 	}
-	var rounds []sample
+	var one, many []sample
 	for range b.Rounds {
-		asked, took, err := b.forwarded(func() (sample, error) { return b.askAround(ctx) })
-		if err != nil {
-			return err
+		for _, by := range []struct {
+			callers int
+			rounds  *[]sample
+		}{{1, &one}, {b.Callers, &many}} {
+			asked, took, err := b.forwarded(func() (sample, error) { return b.askAround(ctx, by.callers) })
+			if err != nil {
+				return err
+			}
+			*by.rounds = append(*by.rounds, took)
+			b.report.Capacity.Forwarded += asked
 		}
-		rounds = append(rounds, took)
-		b.report.Capacity.Forwarded += asked
 	}
-	b.report.Capacity.Kept = middle(rounds)
+	b.report.Capacity.One, b.report.Capacity.Many = middle(one), middle(many)
 	return nil
+}
+
+// rest has the router do nothing but keep its connections and capacities.
+func (b *bench) rest(context.Context) error {
+	if err := b.weigh("before a rest"); err != nil {
+		return err
+	}
+	time.Sleep(3 * b.Window)
+	return b.weigh(fmt.Sprintf("after %s of rest", 3*b.Window))
 }
 
 func (b *bench) haveRoom(ctx context.Context, i int) error {
@@ -98,10 +112,10 @@ func (b *bench) forwarded(during func() (sample, error)) (n int, s sample, err e
 	return after.Counts["GetCapacity"] - before.Counts["GetCapacity"], s, err
 }
 
-// askAround has all callers ask for the room on nodes at random.
-func (b *bench) askAround(ctx context.Context) (sample, error) {
+// askAround has so many callers ask for the room on nodes at random.
+func (b *bench) askAround(ctx context.Context, callers int) (sample, error) {
 	rec, end := newRecorder(), time.Now().Add(b.Window)
-	err := crowd(b.Callers, func(int) (bool, error) {
+	err := crowd(callers, func(int) (bool, error) {
 		_ = rec.time(func() error { return b.haveRoom(ctx, rand.N(b.Agents)) }) // it is counted
 		return time.Now().Before(end), ctx.Err()
 	})
