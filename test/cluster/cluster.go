@@ -58,7 +58,7 @@ func (o Options) machine(set *parts.Set) bed.Options {
 }
 
 // Build makes what such a cluster consists of, unless it is there. It uses the network of the machine, so that it comes
-// before Isolate.
+// before a process is isolated.
 func Build(ctx context.Context, opts Options) error {
 	opts = opts.withDefaults()
 	set, err := parts.Open(opts.Log)
@@ -83,7 +83,8 @@ type Cluster struct {
 	cuts map[cut]bool
 }
 
-// Up makes a cluster and returns when its nodes are ready. The process must be isolated, and have no other cluster.
+// Up makes a cluster and returns when its nodes are ready. The process must be in a network namespace of
+// its own (see Isolate), which has one cluster at a time.
 func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	opts = opts.withDefaults()
 	set, err := parts.Open(opts.Log)
@@ -94,6 +95,9 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 		return nil, fmt.Errorf("make the cluster's directory: %w", err)
 	}
 	c := &Cluster{opts: opts, set: set, cuts: map[cut]bool{}}
+	if err := makeNetwork(ctx, c.opts.Nodes); err != nil {
+		return nil, fmt.Errorf("make the cluster's network: %w", err)
+	}
 	if err := c.up(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring the cluster up: %w", err), c.Down())
 	}
@@ -101,9 +105,6 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 }
 
 func (c *Cluster) up(ctx context.Context) error {
-	if err := makeNetwork(ctx, c.opts.Nodes); err != nil {
-		return err
-	}
 	// The machines start while the control plane does: neither needs the other yet.
 	control, machines := make(chan error, 1), make(chan error, 1)
 	go func() { control <- c.timed("control plane", func() error { return c.startPlane(ctx) }) }()
@@ -221,6 +222,7 @@ func (c *Cluster) Down() error {
 	if c.Plane != nil {
 		c.Plane.Stop()
 	}
+	errs = append(errs, removeNetwork(context.Background(), c.opts.Nodes))
 	return errors.Join(errs...)
 }
 

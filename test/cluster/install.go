@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,6 +41,19 @@ type Release struct {
 	Chart   string // directory of the Helm chart
 }
 
+// releaseFile holds a Release, in JSON, in the directory where its image is.
+const releaseFile = "release.json"
+
+// ReadRelease returns what MakeRelease put into a directory.
+func ReadRelease(dir string) (Release, error) {
+	var r Release
+	raw, err := os.ReadFile(filepath.Join(dir, releaseFile))
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(raw, &r)
+}
+
 // MakeRelease builds lvme from the source tree in which the working directory is, and puts the image into a directory.
 // The image's tag changes with the program.
 func MakeRelease(ctx context.Context, dir string) (Release, error) {
@@ -61,11 +75,15 @@ func MakeRelease(ctx context.Context, dir string) (Release, error) {
 		return Release{}, err
 	}
 	sum := sha256.Sum256(raw)
-	r := Release{Archive: filepath.Join(dir, "lvme-image.tar"), Tag: hex.EncodeToString(sum[:6]), Chart: filepath.Join(source, "deploy", "chart", "lvme")}
-	// Uncompressed: the nodes' CPUs are slow, and nothing travels.
-	_, err = command(ctx, source, "go", "run", "./deploy/image", "--binary", "amd64="+binary, "--gzip=false",
-		"--ref", repository+":"+r.Tag, "--version", r.Tag, "--output", r.Archive)
-	return r, err
+	r := Release{Archive: filepath.Join(dir, "image.tar"), Tag: hex.EncodeToString(sum[:6]), Chart: filepath.Join(source, "deploy", "chart", "lvme")}
+	if _, err = command(ctx, source, "go", "run", "./deploy/image", "--binary", "amd64="+binary,
+		"--ref", repository+":"+r.Tag, "--version", r.Tag, "--output", r.Archive); err != nil {
+		return r, err
+	}
+	if raw, err = json.Marshal(r); err != nil {
+		return r, err
+	}
+	return r, os.WriteFile(filepath.Join(dir, releaseFile), raw, 0o644)
 }
 
 // Install installs a release by its Helm chart, or upgrades to it, and returns when every node's agent is registered and

@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/lvme/lvme/test/bed"
 )
@@ -41,22 +38,13 @@ func tap(number int) string {
 	return fmt.Sprintf("node%d", number)
 }
 
-// isolated is in the environment of a process that Isolate has started anew.
-const isolated = "LVME_CLUSTER_ISOLATED"
-
-// Isolate puts this process into a network namespace of its own, by starting its program anew there: it does not return
-// but in the new process. It belongs at the beginning of main, or of TestMain after what needs the network outside, and
-// wants root. All that the process starts is in the namespace as well, which ends with the last of them.
-func Isolate() error {
-	if os.Getenv(isolated) != "" {
-		return os.Unsetenv(isolated)
+// Isolate has a command run in a network namespace of its own, as what calls Up must. It wants root. All that the
+// command starts is in the namespace as well, which ends with the last of them.
+func Isolate(cmd *exec.Cmd) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	runtime.LockOSThread() // the namespace is the thread's, and the new program keeps that of the thread that starts it
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make a network namespace: %w", err)
-	}
-	err := syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), isolated+"=1"))
-	return fmt.Errorf("start %s again in its network namespace: %w", os.Args[0], err)
+	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
 }
 
 // makeNetwork connects this process and its nodes to be in the network namespace, which must hold nothing yet.
@@ -80,6 +68,15 @@ func makeNetwork(ctx context.Context, nodes int) error {
 		return err
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/conf/"+bridge+"/rp_filter", []byte("1"), 0) // for cuts
+}
+
+// removeNetwork takes all of it away but the loopback; routes end with their device.
+func removeNetwork(ctx context.Context, nodes int) error {
+	script := []string{"link del " + bridge, "link del " + hole}
+	for i := 1; i <= nodes; i++ {
+		script = append(script, "link del "+tap(i))
+	}
+	return ip(ctx, script...)
 }
 
 // ip runs commands of ip(8) until one fails.

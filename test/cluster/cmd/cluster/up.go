@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +31,7 @@ func (c *config) up(ctx context.Context, argv []string, stderr io.Writer, log fu
 		return err
 	}
 	if !c.bare {
-		if err := c.makeRelease(ctx, log); err != nil {
+		if _, err := c.makeRelease(ctx, log); err != nil {
 			return err
 		}
 	}
@@ -56,7 +55,8 @@ func (c *config) up(ctx context.Context, argv []string, stderr io.Writer, log fu
 	cmd := exec.Command(self, supervisorArgs(argv)...)
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.ExtraFiles = []*os.File{progress, lock} // 3 and 4: the lock goes with its open file
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cluster.Isolate(cmd)
 	err = cmd.Start()
 	progress.Close()
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *config) serve(ctx context.Context, up *cluster.Cluster, log func(string
 
 // installFirst installs the release that was made before the supervisor was started.
 func (c *config) installFirst(ctx context.Context, up *cluster.Cluster) error {
-	release, err := c.release()
+	release, err := cluster.ReadRelease(c.releaseDir())
 	if err != nil {
 		return err
 	}
@@ -185,40 +185,27 @@ func (c *config) link(up *cluster.Cluster) error {
 	)
 }
 
-// releaseFile holds a release of lvme that was made, in JSON.
-const releaseFile = "release.json"
-
-// makeRelease builds lvme for a supervisor to install, which has neither the network nor the working directory for it.
-func (c *config) makeRelease(ctx context.Context, log func(string, ...any)) error {
-	start := time.Now()
-	release, err := cluster.MakeRelease(ctx, c.dir)
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(release)
-	if err != nil {
-		return err
-	}
-	log("lvme %s built: %.1fs", release.Tag, time.Since(start).Seconds())
-	return os.WriteFile(filepath.Join(c.dir, releaseFile), raw, 0o644)
+// releaseDir is where lvme is built. A supervisor has neither the network nor the working directory for that.
+func (c *config) releaseDir() string {
+	return filepath.Join(c.dir, "release")
 }
 
-// release returns the release that was made.
-func (c *config) release() (cluster.Release, error) {
-	var release cluster.Release
-	raw, err := os.ReadFile(filepath.Join(c.dir, releaseFile))
-	if err != nil {
-		return release, err
+// makeRelease builds lvme.
+func (c *config) makeRelease(ctx context.Context, log func(string, ...any)) (cluster.Release, error) {
+	start := time.Now()
+	if err := os.MkdirAll(c.releaseDir(), 0o755); err != nil {
+		return cluster.Release{}, err
 	}
-	return release, json.Unmarshal(raw, &release)
+	release, err := cluster.MakeRelease(ctx, c.releaseDir())
+	if err == nil {
+		log("lvme %s built: %.1fs", release.Tag, time.Since(start).Seconds())
+	}
+	return release, err
 }
 
 // install builds lvme once more and has the cluster that runs upgrade to it.
 func (c *config) install(ctx context.Context, log func(string, ...any)) error {
-	if err := c.makeRelease(ctx, log); err != nil {
-		return err
-	}
-	release, err := c.release()
+	release, err := c.makeRelease(ctx, log)
 	if err != nil {
 		return err
 	}
