@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -413,6 +414,46 @@ func TestKubeletDir(t *testing.T) {
 		}
 		if dir != "/var/lib/kubelet" && strings.Contains(string(text), "=/var/lib/kubelet") {
 			t.Errorf("%s: the usual directory is left in\n%s", set, text)
+		}
+	}
+}
+
+// TestAdmissionPolicies: they mean the controller's ServiceAccount, are in force,
+// and name the Secrets that its role names.
+func TestAdmissionPolicies(t *testing.T) {
+	for set, want := range map[string][]string{
+		"defaults": {"lvme-controller-configmaps", "lvme-controller-nodes", "lvme-controller-secrets"},
+		"files":    {"lvme-controller-configmaps", "lvme-controller-nodes"},
+		"minimal":  nil,
+	} {
+		all := objects(t, set)
+		var policies, bound []string
+		for _, p := range of[*admissionv1.ValidatingAdmissionPolicy](all) {
+			policies = append(policies, p.Name)
+			account := "system:serviceaccount:" + namespace + ":" + controllerPod(t, all).ServiceAccountName
+			if c := p.Spec.MatchConditions; len(c) != 1 || !strings.Contains(c[0].Expression, "'"+account+"'") || *p.Spec.FailurePolicy != admissionv1.Fail {
+				t.Errorf("%s: %s is for %+v", set, p.Name, c)
+			}
+		}
+		for _, b := range of[*admissionv1.ValidatingAdmissionPolicyBinding](all) {
+			if slices.Equal(b.Spec.ValidationActions, []admissionv1.ValidationAction{admissionv1.Deny}) {
+				bound = append(bound, b.Spec.PolicyName)
+			}
+		}
+		slices.Sort(policies)
+		slices.Sort(bound)
+		if !slices.Equal(policies, want) || !slices.Equal(bound, want) {
+			t.Errorf("%s: policies %q, in force %q, want %q", set, policies, bound, want)
+		}
+	}
+	all := objects(t, "defaults")
+	for _, p := range of[*admissionv1.ValidatingAdmissionPolicy](all) {
+		for _, r := range one[*rbacv1.Role](t, all).Rules {
+			for _, name := range r.ResourceNames {
+				if p.Name == "lvme-controller-secrets" && slices.Contains(r.Resources, "secrets") && !strings.Contains(p.Spec.Validations[0].Expression, "'"+name+"'") {
+					t.Errorf("the policy does not name Secret %s", name)
+				}
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -74,7 +75,11 @@ func build(binaries map[string]string, m meta, gzip bool) (v1.ImageIndex, error)
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
 		})
 	}
-	return mutate.Annotations(index, m.labels()).(v1.ImageIndex), nil
+	labelled, ok := mutate.Annotations(index, m.labels()).(v1.ImageIndex)
+	if !ok {
+		return nil, errors.New("index with annotations: is no index any more")
+	}
+	return labelled, nil
 }
 
 // readStatic reads a program and refuses what could not start in an empty image.
