@@ -37,6 +37,9 @@ type breakage struct {
 }
 
 func (b *bench) breakNodes(ctx context.Context) error {
+	if b.Dead+b.Hung == 0 {
+		return nil
+	}
 	var rounds []*breakage
 	for i := range b.Rounds {
 		b.say(fmt.Sprintf("break, round %d of %d", i+1, b.Rounds))

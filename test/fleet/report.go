@@ -187,13 +187,14 @@ func (r *report) compareTable() *table.Table {
 
 func (r *report) callsTable() *table.Table {
 	t := table.New("CALL", "P50", "P99", "MAX", "PER SECOND", "FAILED")
-	add(t, "CreateVolume on one node", r.Fill)
-	add(t, "CreateVolume, one caller, all nodes named", r.AnyNamed)
-	add(t, "CreateVolume, one caller, no node named", r.AnyFree)
-	add(t, "GetCapacity, one caller, the first of each node", r.Capacity.First)
+	many := fmt.Sprintf("%d callers", r.Options.Callers)
+	add(t, "CreateVolume, one node named, "+many, r.Fill)
+	add(t, "CreateVolume, all nodes named, one caller", r.AnyNamed)
+	add(t, "CreateVolume, no node named, one caller", r.AnyFree)
+	add(t, "GetCapacity, the first of each node, one caller", r.Capacity.First)
 	add(t, "GetCapacity, one caller", r.Capacity.One)
-	add(t, "GetCapacity", r.Capacity.Many)
-	add(t, fmt.Sprintf("ListVolumes, one caller, pages of %d", pageSize), r.List)
+	add(t, "GetCapacity, "+many, r.Capacity.Many)
+	add(t, fmt.Sprintf("ListVolumes, pages of %d, one caller", pageSize), r.List)
 	return t
 }
 
