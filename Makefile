@@ -91,8 +91,6 @@ footprint: ## what an agent at rest with 100 volumes costs: LVM commands, memory
 	go run ./test/footprint
 
 # As in: make -s fleet FLEETFLAGS='-agents 100 -volumes 3000 -o json'
-FLEETFLAGS ?=
-
 .PHONY: fleet
 fleet: ## what the router costs before 1,000 simulated agents with 30,000 volumes, and with dead ones
 	go run ./test/fleet $(FLEETFLAGS)
