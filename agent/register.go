@@ -93,8 +93,8 @@ func (r *registration) Ready() error {
 // run keeps the driver registered until ctx ends. The store must be open.
 func (r *registration) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := r.stand(ctx); err != nil {
-			r.set(ctx, err)
+		if err := r.stand(ctx); err != nil && ctx.Err() == nil {
+			r.set(klog.FromContext(ctx), err)
 			wait(ctx, r.poll)
 		}
 	}
@@ -107,7 +107,7 @@ func (r *registration) stand(ctx context.Context) error {
 		return err
 	}
 	srv := grpc.NewServer()
-	kubelet.RegisterRegistrationServer(srv, answers{r, ctx})
+	kubelet.RegisterRegistrationServer(srv, answers{r, klog.FromContext(ctx)})
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	defer srv.Stop()
@@ -182,7 +182,7 @@ func (r *registration) forgotten(now time.Time) bool {
 // waitFor sets why the kubelet is waited for from now on.
 func (r *registration) waitFor(ctx context.Context, reason string) {
 	r.touch()
-	r.set(ctx, errors.New(reason))
+	r.set(klog.FromContext(ctx), errors.New(reason))
 }
 
 // touch notes that the kubelet was heard of.
@@ -193,7 +193,7 @@ func (r *registration) touch() {
 }
 
 // set notes how things stand, nil for registered, and logs it if it is news.
-func (r *registration) set(ctx context.Context, reason error) {
+func (r *registration) set(log klog.Logger, reason error) {
 	text := "registered"
 	if reason != nil {
 		text = reason.Error()
@@ -203,9 +203,9 @@ func (r *registration) set(ctx context.Context, reason error) {
 	news := text != r.said
 	r.said = text
 	r.mu.Unlock()
-	log := klog.FromContext(ctx).WithValues("socket", r.path)
+	log = log.WithValues("socket", r.path)
 	switch {
-	case !news || ctx.Err() != nil:
+	case !news:
 	case reason == nil:
 		log.Info("registered with the kubelet")
 	default:
@@ -213,11 +213,10 @@ func (r *registration) set(ctx context.Context, reason error) {
 	}
 }
 
-// answers is the service that the kubelet calls, with the context of the
-// socket: it has the logger.
+// answers is the service that the kubelet calls.
 type answers struct {
 	*registration
-	ctx context.Context //nolint:containedctx // for its logger
+	log klog.Logger
 }
 
 // GetInfo implements kubelet.RegistrationServer.
@@ -234,7 +233,7 @@ func (a answers) NotifyRegistrationStatus(_ context.Context, s *kubelet.Registra
 		text := s.GetError()
 		reason = errors.New("the kubelet refuses: " + strings.ToValidUTF8(text[:min(len(text), maxReason)], "?"))
 	}
-	a.set(a.ctx, reason)
+	a.set(a.log, reason)
 	return &kubelet.RegistrationStatusResponse{}, nil
 }
 

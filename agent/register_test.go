@@ -42,17 +42,9 @@ type fakeKubelet struct {
 
 func newKubelet(t *testing.T) *fakeKubelet {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lvme")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := filepath.Dir(filepath.Dir(agenttest.Options(t).Socket)) // has a short path
 	k := &fakeKubelet{dir: filepath.Join(dir, "plugins_registry"), labels: map[string]string{}, stop: func() {}}
-	t.Cleanup(func() {
-		k.stop()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { k.stop() })
 	return k
 }
 

@@ -17,12 +17,7 @@ import (
 // TestSilence: a kubelet that lost the event of the socket gets another one,
 // and one that registered the driver is left in peace.
 func TestSilence(t *testing.T) {
-	dir, err := os.MkdirTemp("", "lvme")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	r := newRegistration(dir, "/run/lvme/csi.sock")
+	r := newRegistration(t.TempDir(), "/run/lvme/csi.sock")
 	r.poll, r.silence = time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

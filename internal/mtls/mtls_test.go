@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -307,8 +308,8 @@ func logTo(b *bytes.Buffer) klog.Logger {
 // a symbolic link is then moved to. "" leaves a file out.
 func put(t *testing.T, dir string, p Pair, bundle []byte) {
 	t.Helper()
-	version, err := os.MkdirTemp(dir, "..v")
-	if err != nil {
+	version := filepath.Join(dir, fmt.Sprintf("..v%d", time.Now().UnixNano()))
+	if err := os.Mkdir(version, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string][]byte{CertFile: p.Cert, KeyFile: p.Key, CAFile: bundle} {

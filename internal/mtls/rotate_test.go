@@ -177,7 +177,7 @@ func TestAuthority(t *testing.T) {
 	if err != nil || !bytes.Equal(again.Cert(), a.Cert()) {
 		t.Fatalf("parsed again: %v", err)
 	}
-	if a.NotAfter().Sub(now).Round(day) != AuthorityLife || a.RenewAt().Sub(now).Round(day) != AuthorityLife*2/3/day*day {
+	if a.NotAfter().Sub(now).Round(day) != AuthorityLife || a.RenewAt().Sub(now).Round(day) != 243*day {
 		t.Errorf("valid to %s, renewed %s", a.NotAfter(), a.RenewAt())
 	}
 	p := issue(t, again, Agent, now, LeafLife)
