@@ -13,6 +13,7 @@ import (
 
 	"github.com/lvme/lvme/controller"
 	"github.com/lvme/lvme/driver"
+	"github.com/lvme/lvme/internal/web"
 	"github.com/lvme/lvme/lvm"
 	"github.com/lvme/lvme/node"
 	"github.com/lvme/lvme/volume"
@@ -26,9 +27,9 @@ type Agent struct {
 	metrics *metrics
 	server  *grpc.Server
 	socket  net.Listener
-	web     *web     // nil without an HTTP port
-	cluster *cluster // nil without a listener for the router
-	lock    *os.File // no other agent of this host while it is open
+	web     *web.Server // nil without an HTTP port
+	cluster *cluster    // nil without a listener for the router
+	lock    *os.File    // no other agent of this host while it is open
 	// registration with the kubelet, nil when it is not asked for.
 	registration *registration
 
@@ -84,9 +85,9 @@ func (a *Agent) listen(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	address, err := httpAddress(a.options.HTTP)
+	address, err := web.Address(a.options.HTTP)
 	if err == nil && address != "" {
-		a.web, err = newWeb(ctx, address, a)
+		a.web, err = web.Listen(ctx, address, a.metrics.registry, a.ready)
 	}
 	return err
 }
@@ -116,7 +117,7 @@ func (a *Agent) HTTPAddress() string {
 	if a.web == nil {
 		return ""
 	}
-	return a.web.listener.Addr().String()
+	return a.web.Addr()
 }
 
 // Opened is closed once the store is open and every call is served.
@@ -134,7 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { a.keepLooking(working) })
 	if a.web != nil {
-		work.Go(func() { a.web.serve(working) })
+		work.Go(func() { a.web.Serve(working) })
 	}
 	if a.registration != nil {
 		work.Go(func() { a.register(working) })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lvme/lvme/drive"
 	"github.com/lvme/lvme/internal/hostrecord"
+	"github.com/lvme/lvme/internal/web"
 )
 
 const (
@@ -32,7 +33,6 @@ const (
 	// RegisterAuto stands for the kubelet's own directory in Options.Register.
 	RegisterAuto = "auto"
 
-	loopback = "127.0.0.1"
 	// maxNodeID is CSI's limit of node_id in bytes, 256, less what other
 	// drivers' ids take of the same CSINode object.
 	maxNodeID = 192
@@ -100,7 +100,7 @@ func (o *Options) Validate() error {
 	if o.NodeID == "" || len(o.NodeID) > maxNodeID || strings.TrimSpace(o.NodeID) != o.NodeID {
 		faults.add("node-id", o.NodeID, fmt.Sprintf("a name of 1 to %d bytes", maxNodeID))
 	}
-	if _, err := httpAddress(o.HTTP); err != nil {
+	if _, err := web.Address(o.HTTP); err != nil {
 		faults.add("http", o.HTTP, "empty, a port, or host:port ("+err.Error()+")")
 	}
 	o.validateCluster(&faults)
@@ -151,23 +151,3 @@ func isPort(s string) bool {
 }
 
 func cleanPath(path string) bool { return filepath.IsAbs(path) && filepath.Clean(path) == path }
-
-// httpAddress is the address to listen on, "" for none.
-func httpAddress(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	if !strings.Contains(s, ":") {
-		s = ":" + s
-	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return "", err
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", fmt.Errorf("port %q is no number from 0 to %d", port, 1<<16-1)
-	} else if host == "" {
-		host, port = loopback, strconv.FormatUint(n, 10)
-	}
-	return net.JoinHostPort(host, port), nil
-}

@@ -94,13 +94,3 @@ func TestValidateWantsAClass(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestHTTPAddress(t *testing.T) {
-	for in, want := range map[string]string{
-		"": "", "9810": "127.0.0.1:9810", ":9810": "127.0.0.1:9810", "0": "127.0.0.1:0", "0.0.0.0:1": "0.0.0.0:1", "[::1]:1": "[::1]:1", "localhost:1": "localhost:1",
-	} {
-		if got, err := httpAddress(in); err != nil || got != want {
-			t.Errorf("httpAddress(%q) = %q, %v; want %q", in, got, err, want)
-		}
-	}
-}
