@@ -1,6 +1,8 @@
 package router_test
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,6 +101,33 @@ func TestCapacityIsFresh(t *testing.T) {
 	r.until("it is refreshed", func() bool { got, _ := r.capacity(here, ""); return got == 80*gib })
 	if r.metric("lvme_router_capacity_entries", "") != 1 || r.metric("lvme_router_capacity_refreshes_total", "ok") < 2 {
 		t.Error("entries or refreshes are not counted")
+	}
+}
+
+// TestChangeWhileAsked: a value that was read before a change is not believed
+// after it.
+func TestChangeWhileAsked(t *testing.T) {
+	p := newPlace(t, 1)
+	c := quick()
+	c.Refresh, c.CapacityWait = time.Hour, patience
+	r := p.start(c)
+	read, send := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	p.agents[0].SetHook(func(_ context.Context, method string, next func() (any, error)) (any, error) {
+		resp, err := next()
+		if method == "GetCapacity" {
+			once.Do(func() { close(read); <-send })
+		}
+		return resp, err
+	})
+	asked := make(chan int64)
+	go func() { got, _ := r.capacity(nil, ""); asked <- got }()
+	<-read
+	r.create(volumeOf("v", in(storeKey(0))))
+	close(send)
+	<-asked
+	if got, _ := r.capacity(nil, ""); got != 99*gib {
+		t.Errorf("%d GiB, want 99", got/gib)
 	}
 }
 

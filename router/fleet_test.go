@@ -32,6 +32,7 @@ func serves(t *testing.T, r *running, p *place, store string) int {
 // TestTwoAgentsWithOneKey: whoever has the store keeps it, until he has been
 // away for long.
 func TestTwoAgentsWithOneKey(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	copyOf := p.add(storeKey(0)) // on node-1
 	r := p.start(quick())
@@ -73,6 +74,7 @@ func TestTwoAgentsWithOneKey(t *testing.T) {
 
 // TestIncumbentAfterARestart: a router that has just started believes the label.
 func TestIncumbentAfterARestart(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.add(storeKey(0))
 	p.tell(0)
@@ -89,6 +91,7 @@ func TestIncumbentAfterARestart(t *testing.T) {
 
 // TestChassisSwap: the drives, and the label with them, move to another node.
 func TestChassisSwap(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	r := p.start(quick())
 	r.until("claimed", func() bool { return p.cluster.Claims() == 1 })
@@ -104,6 +107,7 @@ func TestChassisSwap(t *testing.T) {
 // TestLabelLetsIn: when the incumbent is away, a node that has the label, or one
 // of a store whose node was deleted, need not wait.
 func TestLabelLetsIn(t *testing.T) {
+	t.Parallel()
 	for _, holder := range []string{"", nodeName(1)} {
 		c := quick()
 		c.Displace = time.Hour
@@ -129,6 +133,21 @@ func TestUnknownIncumbent(t *testing.T) {
 	r.agents("serving", 1)
 }
 
+// TestCutFromTheAPI: while the cluster cannot be asked, an agent that restarts
+// gets its own seat back.
+func TestCutFromTheAPI(t *testing.T) {
+	p := newPlace(t, 1)
+	c := quick()
+	c.Displace = time.Hour
+	r := p.start(c)
+	r.agents("serving", 1)
+	p.cluster.SetDown(true)
+	p.agents[0].Stop()
+	r.agents("away", 1)
+	p.agents[0].Start()
+	r.agents("serving", 1)
+}
+
 func TestAgentOfAnotherNode(t *testing.T) {
 	p := newPlace(t, 1)
 	p.agents[0].Say(storeKey(0), "node-9")
@@ -143,6 +162,7 @@ func TestAgentOfAnotherNode(t *testing.T) {
 // TestRestartIsWaitedFor: calls outlive the restart of an agent, in its place or
 // as a new pod, and its store may come up later.
 func TestRestartIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	c := quick()
 	c.Restart = patience
 	p := newPlace(t, 1)

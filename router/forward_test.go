@@ -113,6 +113,7 @@ var unavailable = codesOf{codes.Unavailable, codes.Unavailable, codes.Unavailabl
 var givenUp = codesOf{codes.Unavailable, codes.Unavailable, codes.Unavailable, codes.Unavailable, codes.ResourceExhausted}
 
 func TestCodes(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 2)
 	r := p.start(quick())
 	vol := r.create(volumeOf("vol", in(storeKey(0)))).GetVolumeId()
@@ -165,12 +166,13 @@ func TestCodes(t *testing.T) {
 		all := []string{"DeleteVolume", "ControllerExpandVolume", "ValidateVolumeCapabilities", "ControllerGetVolume", "CreateSnapshot",
 			"DeleteSnapshot", "GetSnapshot", "ListSnapshots", "CreateVolume"}
 		p.agents[0].SetHook(routertest.Hang(all...))
-		late := codesOf{codes.DeadlineExceeded, codes.DeadlineExceeded, codes.DeadlineExceeded, codes.DeadlineExceeded, codes.DeadlineExceeded}
-		late.every(t, r, 50*time.Millisecond, vol, snap)
+		for name, call := range calls(r, 50*time.Millisecond, vol, snap) {
+			wantCode(t, name, call(), codes.DeadlineExceeded)
+			r.until("nothing runs", func() bool {
+				return r.metric("lvme_router_calls_in_flight", "change")+r.metric("lvme_router_calls_in_flight", "read") == 0
+			})
+		}
 		p.agents[0].SetHook(nil)
-		r.until("nothing runs", func() bool {
-			return r.metric("lvme_router_calls_in_flight", "change")+r.metric("lvme_router_calls_in_flight", "read") == 0
-		})
 	})
 	t.Run("of another version", func(t *testing.T) {
 		p.agents[0].SetHook(func(_ context.Context, method string, _ func() (any, error)) (any, error) {

@@ -31,6 +31,7 @@ func (r *running) volumes(limit int32) (ids []string, pages int, err error) {
 }
 
 func TestListVolumes(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 4)
 	r := p.start(quick())
 	var want []string

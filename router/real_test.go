@@ -57,6 +57,7 @@ func realAgent(t *testing.T, trust *routertest.Trust) (e router.Endpoint, store 
 // builds upon: a creation that still runs when its tombstone is paid is seen,
 // and what it makes in the end is deleted.
 func TestRealAgent(t *testing.T) {
+	t.Parallel()
 	trust := routertest.NewTrust(t)
 	p := &place{T: t, cluster: &routertest.Cluster{}, ledger: &routertest.Ledger{}}
 	endpoint, store, let := realAgent(t, trust)

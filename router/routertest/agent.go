@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,11 +45,21 @@ type Agent struct {
 // credentials it speaks plain text.
 func NewAgent(tb testing.TB, node, store string, service csi.ControllerServer, options ...grpc.ServerOption) *Agent {
 	tb.Helper()
-	a := &Agent{tb: tb, node: node, service: service, options: options, calls: map[string]int{}, address: "127.0.0.1:0"}
+	a := &Agent{tb: tb, node: node, service: service, options: options, calls: map[string]int{}, address: loopback()}
 	a.Say(store, node)
 	a.Start()
 	tb.Cleanup(a.Stop)
 	return a
+}
+
+// agents counts the agents of this process.
+var agents atomic.Uint32
+
+// loopback is an address for each agent, so that nobody else is given its port
+// while it is stopped.
+func loopback() string {
+	n := agents.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d:0", 1+os.Getpid()%250, n/250%250, 1+n%250)
 }
 
 // Endpoint is where it is.
