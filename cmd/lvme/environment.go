@@ -17,6 +17,7 @@ import (
 	"github.com/lvme/lvme/agent"
 	"github.com/lvme/lvme/internal/hostns"
 	"github.com/lvme/lvme/internal/run"
+	"github.com/lvme/lvme/kube"
 )
 
 // environment is all that the commands know of the world around them.
@@ -42,6 +43,8 @@ type environment struct {
 	offer func(ctx context.Context, config string) (withdraw func())
 	// host is the machine; volumes are mounted below mountRoot.
 	host func(ctx context.Context, mountRoot string) (agent.Host, error)
+	// cluster makes the clients of the API server.
+	cluster func(kubeconfig string) (kube.Clients, error)
 }
 
 // newEnvironment is the true one.
