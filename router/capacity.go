@@ -105,7 +105,8 @@ func newCapacity(c Config, f *fleet, m *metrics) *capacity {
 
 // get is the room in each of these stores. Values that are missing or stale are
 // waited for, all together and for a short time only; then the last one counts.
-// A store that is away has no room.
+// So it does for an agent that was lost a moment ago and is being replaced; a
+// store that is away has no room.
 func (c *capacity) get(ctx context.Context, q query, stores []string) []room {
 	rooms := make([]room, len(stores))
 	ctx, cancel := context.WithTimeout(ctx, c.config.CapacityWait)
@@ -125,7 +126,7 @@ func (c *capacity) get(ctx context.Context, q query, stores []string) []room {
 		}
 	}
 	for i, store := range stores {
-		if a, _, _ := c.fleet.look(store, false); a != nil {
+		if a, gone, _ := c.fleet.look(store, false); a != nil || time.Since(gone.since) < c.config.Restart {
 			rooms[i] = c.last(store, q)
 		}
 	}

@@ -136,7 +136,7 @@ func TestChangeWhileAsked(t *testing.T) {
 func TestCapacityWaitsForNobody(t *testing.T) {
 	p := newPlace(t, 3)
 	c := quick()
-	c.CapacityWait, c.Restart, c.Refresh = 300*time.Millisecond, time.Hour, time.Hour
+	c.CapacityWait, c.Restart, c.Refresh = 300*time.Millisecond, time.Millisecond, time.Hour
 	r := p.start(c)
 	r.agents("serving", 3)
 	p.agents[0].SetHook(routertest.Hang("GetCapacity"))
@@ -164,6 +164,24 @@ func TestCapacityWaitsForNobody(t *testing.T) {
 	}
 	if n := p.agents[0].Calls("GetCapacity"); n != 1 {
 		t.Errorf("the hung agent was asked %d times", n)
+	}
+}
+
+// TestCapacityDuringARestart: an agent that is replaced keeps its capacity for
+// as long as calls wait for it.
+func TestCapacityDuringARestart(t *testing.T) {
+	p := newPlace(t, 1)
+	r := p.start(quick())
+	here := driver.Topology(storeKey(0))
+	if got, _ := r.capacity(here, ""); got != 100*gib {
+		t.Fatalf("%d GiB", got/gib)
+	}
+	start := time.Now()
+	p.agents[0].Stop()
+	r.agents("away", 1)
+	r.until("the store has no room", func() bool { got, _ := r.capacity(here, ""); return got == 0 })
+	if took := time.Since(start); took < quick().Restart {
+		t.Errorf("after %s", took)
 	}
 }
 
