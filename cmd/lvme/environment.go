@@ -53,7 +53,7 @@ func newEnvironment() *environment {
 	return &environment{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interactive: isTerminal(os.Stdin),
 		now: time.Now, getenv: os.Getenv, hostname: os.Hostname,
-		enter: p.enter, given: p.given, readFile: p.readFile, offer: p.offer, host: p.host,
+		enter: p.enter, given: p.given, readFile: p.readFile, offer: p.offer, host: p.host, cluster: kube.Connect,
 	}
 }
 
