@@ -105,7 +105,7 @@ func (r *Router) createIn(ctx context.Context, req *csi.CreateVolumeRequest, c *
 	case codes.OK, codes.ResourceExhausted, codes.AlreadyExists:
 		// It was looked for there: whatever was owed is wanted, or not there.
 		if err := forget(); err != nil {
-			c.tried[store] = first
+			c.note(store, first)
 			return nil, err
 		}
 	case codes.Unavailable:
@@ -156,7 +156,7 @@ func (r *Router) oweAttempts(ctx context.Context, name string, c *creation, but 
 		if err := r.owe(ctx, Tombstone{Store: store, Name: name}); err != nil {
 			return err
 		}
-		delete(c.tried, store)
+		c.clear(store)
 	}
 	return nil
 }

@@ -52,8 +52,12 @@ func newFleet(c Config) *fleet {
 func (f *fleet) update(ctx context.Context, endpoints []Endpoint, run func(context.Context, *agent)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	there := make(map[Endpoint]bool, len(endpoints))
+	for _, e := range endpoints {
+		there[e] = true
+	}
 	for e, a := range f.agents {
-		if !slices.Contains(endpoints, e) {
+		if !there[e] {
 			a.stop()
 			f.leave(a)
 			delete(f.agents, e)

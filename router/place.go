@@ -54,8 +54,13 @@ func (r *Router) allowed(ctx context.Context, req *csi.CreateVolumeRequest) ([]s
 	if len(want.GetRequisite()) == 0 {
 		return append(preferred, rank(r.fleet.stores(true))...), nil
 	}
-	preferred = slices.DeleteFunc(preferred, func(store string) bool { return !r.mayHold(req, store) })
-	others := slices.DeleteFunc(r.matching(want.GetRequisite(), nil), func(store string) bool { return slices.Contains(preferred, store) })
+	// Callers name all nodes of a cluster, in both lists: nothing here may look
+	// through the one for each of the other.
+	required := r.matching(want.GetRequisite(), nil)
+	isRequired := setOf(required)
+	preferred = slices.DeleteFunc(preferred, func(store string) bool { return !isRequired[store] && !r.mayHold(req, store) })
+	isPreferred := setOf(preferred)
+	others := slices.DeleteFunc(required, func(store string) bool { return isPreferred[store] })
 	stores := append(preferred, rank(others)...)
 	if len(stores) == 0 {
 		return nil, r.nowhere(want.GetRequisite())
@@ -195,6 +200,14 @@ func draw(name, store string, weight float64) float64 {
 		return u - 1
 	}
 	return weight / -math.Log(u)
+}
+
+func setOf(stores []string) map[string]bool {
+	set := make(map[string]bool, len(stores))
+	for _, store := range stores {
+		set[store] = true
+	}
+	return set
 }
 
 // distinct keeps the first of each.

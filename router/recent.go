@@ -24,7 +24,9 @@ type recent struct {
 // creation is what is known of the creation of one volume. It is changed under
 // the lock of the volume's name.
 type creation struct {
-	// tried are the stores where it may have happened, and since when.
+	// tried are the stores where it may have happened, and since when. It is nil
+	// when there are none: of most creations only that they went well is left,
+	// for an hour.
 	tried map[string]time.Time
 	// store is where it did happen.
 	store   string
@@ -47,7 +49,7 @@ func (m *recent) creation(name string) *creation {
 	defer m.mu.Unlock()
 	c := m.creations[name]
 	if c == nil {
-		c = &creation{tried: map[string]time.Time{}}
+		c = &creation{}
 		m.creations[name] = c
 	}
 	c.touched = time.Now()
@@ -72,20 +74,36 @@ func (c *creation) try(store string) (end func(codes.Code) time.Time) {
 	first, again := c.tried[store]
 	if !again {
 		first = time.Now()
-		c.tried[store] = first
+		c.note(store, first)
 	}
 	return func(code codes.Code) time.Time {
 		switch code {
 		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown, codes.DataLoss:
 			// It may have happened, or happen yet.
 		case codes.OK, codes.ResourceExhausted, codes.AlreadyExists:
-			delete(c.tried, store) // it was looked for
+			c.clear(store) // it was looked for
 		default:
 			if !again {
-				delete(c.tried, store) // refused before anything was done
+				c.clear(store) // refused before anything was done
 			}
 		}
 		return first
+	}
+}
+
+// note says that it may have happened in that store, since then.
+func (c *creation) note(store string, since time.Time) {
+	if c.tried == nil {
+		c.tried = map[string]time.Time{}
+	}
+	c.tried[store] = since
+}
+
+// clear says that it did not, or that it did and that is known.
+func (c *creation) clear(store string) {
+	delete(c.tried, store)
+	if len(c.tried) == 0 {
+		c.tried = nil
 	}
 }
 
