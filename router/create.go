@@ -136,7 +136,8 @@ func createOn(ctx context.Context, a *agent, store string, req *csi.CreateVolume
 // an attempt may have happened there: of this process, or of another that ended
 // with the node.
 func (r *Router) giveUp(ctx context.Context, c *creation, gone *awayError) error {
-	if ctx.Err() != nil || time.Since(gone.since) < r.config.GiveUp && !c.old(gone.store, r.config.GiveUp) {
+	short := time.Since(gone.since) < r.config.GiveUp && !c.old(gone.store, r.config.GiveUp)
+	if short || gone.paying || ctx.Err() != nil {
 		return gone
 	}
 	if gone.node != "" {

@@ -323,6 +323,40 @@ func TestEarlierVolumeOfThatName(t *testing.T) {
 	}
 }
 
+// TestDebtsFirst: nothing is created in a store that is back before what it was
+// owed is deleted; its node is not given up meanwhile, and answers all else.
+func TestDebtsFirst(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, 1)
+	owed := tombstone(storeKey(0), "")
+	owed.ID = storeKey(0) + "/vg000001/v-gone"
+	if err := p.ledger.Replica().Add(t.Context(), owed); err != nil {
+		t.Fatal(err)
+	}
+	let := make(chan struct{})
+	p.agents[0].SetHook(func(_ context.Context, method string, next func() (any, error)) (any, error) {
+		if method == "DeleteVolume" {
+			<-let
+		}
+		return next()
+	})
+	r := p.start(quick())
+	r.until("it is being paid", func() bool { return p.agents[0].Calls("DeleteVolume") == 1 })
+	<-time.After(quick().GiveUp)
+	_, err := r.CreateVolume(within(t, patience), volumeOf("new", in(storeKey(0))))
+	wantCode(t, "create", err, codes.Unavailable)
+	if n := p.agents[0].Calls("CreateVolume"); n != 0 {
+		t.Errorf("the agent was asked %d times", n)
+	}
+	_, err = r.ControllerGetVolume(within(t, patience), &csi.ControllerGetVolumeRequest{VolumeId: owed.ID})
+	wantCode(t, "get", err, codes.NotFound)
+	close(let)
+	r.until("it is created", func() bool {
+		_, err := r.CreateVolume(within(t, patience), volumeOf("new", in(storeKey(0))))
+		return err == nil && p.owed() == ""
+	})
+}
+
 // TestLostAnswerThenElsewhere: the first attempt's answer is lost on a node
 // that lives; the caller goes elsewhere, and the first is deleted.
 func TestLostAnswerThenElsewhere(t *testing.T) {

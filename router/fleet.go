@@ -162,10 +162,15 @@ func (f *fleet) set(a *agent, now state, trouble string) {
 type awayError struct {
 	store, node string
 	since       time.Time
+	// paying says that the agent is there, and what it is owed comes first.
+	paying bool
 }
 
 // Error implements error.
 func (e *awayError) Error() string {
+	if e.paying {
+		return fmt.Sprintf("store %s, on node %s, is %v until what was to be deleted there is deleted", e.store, e.node, driver.ErrUnreachable)
+	}
 	where := "on no node that is known"
 	if e.node != "" {
 		where = "on node " + e.node
@@ -186,7 +191,7 @@ func (f *fleet) look(store string, toCreate bool) (a *agent, gone *awayError, ch
 	case s == nil:
 		gone = &awayError{store: store, since: f.started}
 	case s.agent == nil, toCreate && !s.open:
-		gone = &awayError{store: store, node: s.node, since: s.since}
+		gone = &awayError{store: store, node: s.node, since: s.since, paying: s.agent != nil}
 	default:
 		return s.agent, nil, nil
 	}

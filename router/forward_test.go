@@ -166,7 +166,7 @@ func TestCodes(t *testing.T) {
 		all := []string{"DeleteVolume", "ControllerExpandVolume", "ValidateVolumeCapabilities", "ControllerGetVolume", "CreateSnapshot",
 			"DeleteSnapshot", "GetSnapshot", "ListSnapshots", "CreateVolume"}
 		p.agents[0].SetHook(routertest.Hang(all...))
-		for name, call := range calls(r, 50*time.Millisecond, vol, snap) {
+		for name, call := range calls(r, 200*time.Millisecond, vol, snap) {
 			wantCode(t, name, call(), codes.DeadlineExceeded)
 			r.until("nothing runs", func() bool {
 				return r.metric("lvme_router_calls_in_flight", "change")+r.metric("lvme_router_calls_in_flight", "read") == 0

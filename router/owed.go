@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
 	"k8s.io/klog/v2"
 
 	"github.com/lvme/lvme/driver"
@@ -42,17 +43,39 @@ func lvOf(t Tombstone) string {
 	return key.LV
 }
 
+// retries are the tombstones of a store that could not be paid, and when to try
+// again: ever more seldom.
+type retries map[string]retry
+
+type retry struct {
+	wait time.Duration
+	at   time.Time
+}
+
+// longestWait is between two attempts to pay a tombstone.
+const longestWait = 10 * time.Minute
+
 // pay deletes what is owed to the store of that agent. What cannot be deleted
-// now stays owed, for the next time.
-func (r *Router) pay(ctx context.Context, a *agent, store string) {
+// now stays owed, for another time.
+func (r *Router) pay(ctx context.Context, a *agent, store string, failed retries) {
 	ctx, cancel := context.WithTimeout(ctx, 2*payment)
 	defer cancel()
 	for _, t := range r.config.Ledger.Owed(store) {
-		if t.ID == "" && time.Since(t.Since) < r.config.Settle {
+		key := t.ID + " " + t.Name
+		again := failed[key]
+		if t.ID == "" && time.Since(t.Since) < r.config.Settle || time.Now().Before(again.at) {
 			continue
 		}
-		if err := r.payOne(ctx, a, t); err != nil && !errors.Is(err, ErrTaken) {
-			klog.FromContext(ctx).Error(err, "a deletion is still owed", "store", t.Store, "volume", t.ID, "name", t.Name)
+		err := r.payOne(ctx, a, t)
+		if err == nil {
+			delete(failed, key)
+			continue
+		}
+		again.wait = min(max(2*again.wait, r.config.Tend), longestWait)
+		again.at = time.Now().Add(again.wait)
+		failed[key] = again
+		if !errors.Is(err, ErrTaken) {
+			klog.FromContext(ctx).Error(err, "a deletion is still owed", "store", t.Store, "volume", t.ID, "name", t.Name, "again", again.wait)
 		}
 	}
 }
@@ -85,6 +108,7 @@ func (r *Router) payLocked(ctx context.Context, a *agent, t Tombstone) error {
 		return nil // another replica has paid it
 	}
 	if err := r.deleteOwed(ctx, a, t); err != nil {
+		r.release(ctx, t, err)
 		return err
 	}
 	r.capacity.invalidate(t.Store)
@@ -96,6 +120,19 @@ func (r *Router) payLocked(ctx context.Context, a *agent, t Tombstone) error {
 	return nil
 }
 
+// release lets others take a tombstone that could not be paid, unless its
+// deletion may still be on its way.
+func (r *Router) release(ctx context.Context, t Tombstone, why error) {
+	switch codeOf(why) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return
+	}
+	if _, err := r.config.Ledger.Take(ctx, t, time.Now()); err != nil {
+		klog.FromContext(ctx).Error(err, "a tombstone stays taken for a while", "store", t.Store, "volume", t.ID, "name", t.Name)
+	}
+}
+
+// deleteOwed deletes what a tombstone is about.
 func (r *Router) deleteOwed(ctx context.Context, a *agent, t Tombstone) error {
 	if t.ID != "" {
 		return deleteID(ctx, a, t.ID)

@@ -97,8 +97,9 @@ func (r *Router) serve(ctx context.Context, a *agent) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { r.capacity.refresh(ctx, a, store) })
+	failed := retries{}
 	for {
-		r.pay(ctx, a, store)
+		r.pay(ctx, a, store, failed)
 		r.fleet.open(a, store)
 		r.claim(ctx, a, store)
 		if !pause(ctx, r.config.Tend, nil) {
