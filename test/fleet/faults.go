@@ -16,8 +16,9 @@ const (
 	badPause    = time.Second
 	// perHung is how many callers each hung node has: more than the router has on one node at a time.
 	perHung = 12
-	// lookEvery is how often each dead node's capacity is looked at.
-	lookEvery = 50 * time.Millisecond
+	// lookEvery is how often each dead node's capacity is looked at, countEvery how often the agents that are away are counted.
+	lookEvery  = 50 * time.Millisecond
+	countEvery = 10 * time.Millisecond
 )
 
 // breakage is one round in which nodes go bad and get well.
@@ -25,10 +26,11 @@ type breakage struct {
 	died, silent, hung, healthy []int
 	begun, noticed, healed      atomic.Int64 // Unix time in ns, 0 for not yet
 
-	// What was measured: how long until a death showed; calls that are for healthy nodes before, while deaths are being noticed, and
+	// What was measured: when the router knew of one more death, those without a word last, and when a node had no capacity; calls that are for healthy nodes before, while deaths are being noticed, and
 	// then; capacities asked of all that is bad; what became of calls for bad nodes; how soon calls fail for dead ones that are known
 	// to be; how soon a volume was made on what was healed.
-	noticeDied, noticeSilent    []time.Duration
+	away                        []time.Duration
+	emptyDied, emptySilent      []time.Duration
 	before, during, after       sample
 	asked, bad, refused, healOf *recorder
 
@@ -122,26 +124,48 @@ func (b *bench) load(ctx context.Context, nodes []int, on func() bool) sample {
 	return rec.end()
 }
 
-// notice looks at the capacity of each bad node until that of each dead one is none. The hung ones are looked at as long: their
+// notice waits until the router knows of each death, and until no dead node has capacity. The hung ones are looked at as long: their
 // answers must not fail either.
 func (b *bench) notice(ctx context.Context, r *breakage) error {
 	var dead, hung sync.WaitGroup
 	for _, i := range r.died {
-		dead.Go(func() { b.lookAt(ctx, r, i, &r.noticeDied) })
+		dead.Go(func() { b.lookAt(ctx, r, i, &r.emptyDied) })
 	}
 	for _, i := range r.silent {
-		dead.Go(func() { b.lookAt(ctx, r, i, &r.noticeSilent) })
+		dead.Go(func() { b.lookAt(ctx, r, i, &r.emptySilent) })
 	}
 	for _, i := range r.hung {
 		hung.Go(func() { b.lookAt(ctx, r, i, nil) })
 	}
+	err := b.countAway(ctx, r)
 	dead.Wait()
 	r.noticed.Store(time.Now().UnixNano())
 	hung.Wait()
-	if n := len(r.noticeDied) + len(r.noticeSilent); n < b.Dead {
-		return fmt.Errorf("%d of %d dead nodes still have room", b.Dead-n, b.Dead)
+	if n := len(r.emptyDied) + len(r.emptySilent); n < b.Dead {
+		err = errors.Join(err, fmt.Errorf("%d of %d dead nodes still have room", b.Dead-n, b.Dead))
 	}
-	return ctx.Err()
+	return err
+}
+
+// countAway notes when the router counts one more agent as away, until it counts all dead ones.
+func (b *bench) countAway(ctx context.Context, r *breakage) error {
+	for {
+		since := time.Since(time.Unix(0, r.begun.Load()))
+		a, err := b.router.ask(order{Do: "count"})
+		if err != nil {
+			return err
+		}
+		for len(r.away) < min(a.Counts[awayAgents], b.Dead) {
+			r.away = append(r.away, since)
+		}
+		switch {
+		case len(r.away) == b.Dead:
+			return nil
+		case since > patience || ctx.Err() != nil:
+			return fmt.Errorf("the router knows of %d of %d deaths", len(r.away), b.Dead)
+		}
+		time.Sleep(countEvery)
+	}
 }
 
 // lookAt looks at one node's capacity until it is none, which it notes in list, or all deaths have been noticed.
@@ -226,15 +250,17 @@ func (b *bench) createPatiently(ctx context.Context, name string, i int) (string
 // joined is what all rounds say together.
 func joined(rounds []*breakage) faults {
 	var f faults
-	var died, silent, refused, healed []time.Duration
+	var died, silent, emptyDied, emptySilent, refused, healed []time.Duration
 	var before, during, after, asked, bad []sample
 	for _, r := range rounds {
-		died, silent = append(died, r.noticeDied...), append(silent, r.noticeSilent...)
+		died, silent = append(died, r.away[:len(r.died)]...), append(silent, r.away[len(r.died):]...)
+		emptyDied, emptySilent = append(emptyDied, r.emptyDied...), append(emptySilent, r.emptySilent...)
 		refused, healed = append(refused, r.refused.took...), append(healed, r.healOf.took...)
 		before, during, after = append(before, r.before), append(during, r.during), append(after, r.after)
 		asked, bad = append(asked, r.asked.end()), append(bad, r.bad.end())
 	}
-	f.NoticeDied, f.NoticeSilent, f.Refused, f.Healed = sampleOf(died), sampleOf(silent), sampleOf(refused), sampleOf(healed)
+	f.NoticeDied, f.NoticeSilent, f.EmptyDied, f.EmptySilent = sampleOf(died), sampleOf(silent), sampleOf(emptyDied), sampleOf(emptySilent)
+	f.Refused, f.Healed = sampleOf(refused), sampleOf(healed)
 	f.Before, f.During, f.After, f.Asked, f.Bad = middle(before), middle(during), middle(after), middle(asked), middle(bad)
 	return f
 }

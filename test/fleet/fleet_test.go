@@ -51,8 +51,10 @@ func TestFleet(t *testing.T) {
 		t.Error(err)
 	}
 	f := r.Faults
-	if f.NoticeDied.Calls != 2 || f.NoticeSilent.Calls != 2 {
-		t.Errorf("%d and %d deaths were noticed, want 2 each", f.NoticeDied.Calls, f.NoticeSilent.Calls)
+	for _, s := range []sample{f.NoticeDied, f.NoticeSilent, f.EmptyDied, f.EmptySilent} {
+		if s.Calls != 2 {
+			t.Errorf("of 2 deaths, %d were noticed", s.Calls)
+		}
 	}
 	if f.Asked.Calls == 0 || f.Bad.Codes["Aborted"] == 0 || f.Bad.Codes["Unavailable"] == 0 {
 		t.Errorf("bad nodes were asked for %d capacities, and for volumes they answered %v", f.Asked.Calls, f.Bad.Codes)

@@ -167,7 +167,7 @@ func (b *bench) connect(ctx context.Context) error {
 // The router's metrics that are looked at.
 const (
 	servingAgents = "lvme_router_agents serving"
-	fetchesDone   = "lvme_router_capacity_refreshes_total ok"
+	awayAgents    = "lvme_router_agents away"
 	tombstones    = "lvme_router_tombstones"
 )
 

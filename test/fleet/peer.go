@@ -44,6 +44,7 @@ type node struct{ Name, Address, Store string }
 type process struct {
 	HeapBytes     int64 // live, after a collection
 	ResidentBytes int64
+	PeakBytes     int64 // the most that was resident so far
 	Goroutines    int
 	CPU           time.Duration // since it began
 }
@@ -158,6 +159,9 @@ func takes() (process, error) {
 		var kib int64
 		if n, _ := fmt.Sscanf(string(line), "VmRSS: %d kB", &kib); n == 1 {
 			p.ResidentBytes = kib << 10
+		}
+		if n, _ := fmt.Sscanf(string(line), "VmHWM: %d kB", &kib); n == 1 {
+			p.PeakBytes = kib << 10
 		}
 	}
 	var usage syscall.Rusage

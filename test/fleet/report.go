@@ -71,6 +71,7 @@ func compareAll(rounds []comparison) comparison {
 // faults are what all rounds with bad nodes say; see breakage.
 type faults struct {
 	NoticeDied, NoticeSilent sample
+	EmptyDied, EmptySilent   sample
 	Before, During, After    sample
 	Asked, Bad               sample
 	Refused, Healed          sample
@@ -164,10 +165,10 @@ func (m milliseconds) String() string {
 }
 
 func (r *report) memoryTable() *table.Table {
-	t := table.New("WHEN", "HEAP", "RESIDENT", "GOROUTINES", "CPU TIME SINCE")
+	t := table.New("WHEN", "HEAP", "RESIDENT", "PEAK", "GOROUTINES", "CPU TIME SINCE")
 	var before time.Duration
 	for _, m := range r.Memory {
-		t.Add(m.When, table.Bytes(m.HeapBytes), table.Bytes(m.ResidentBytes), fmt.Sprint(m.Goroutines), (m.CPU - before).Round(10*time.Millisecond).String())
+		t.Add(m.When, table.Bytes(m.HeapBytes), table.Bytes(m.ResidentBytes), table.Bytes(m.PeakBytes), fmt.Sprint(m.Goroutines), (m.CPU - before).Round(10*time.Millisecond).String())
 		before = m.CPU
 	}
 	return t
@@ -212,8 +213,10 @@ func (r *report) badTable() *table.Table {
 		what string
 		sample
 	}{
-		{"until a dead node has no capacity: agent ended", r.Faults.NoticeDied},
-		{"until a dead node has no capacity: silent", r.Faults.NoticeSilent},
+		{"until the router knows of a death: agent ended", r.Faults.NoticeDied},
+		{"until the router knows of a death: silent", r.Faults.NoticeSilent},
+		{"until a dead node has no capacity: agent ended", r.Faults.EmptyDied},
+		{"until a dead node has no capacity: silent", r.Faults.EmptySilent},
 		{"until CreateVolume fails, of a node known to be dead", r.Faults.Refused},
 		{"GetCapacity of dead and hung nodes", r.Faults.Asked},
 		{"from healed to a volume on the node", r.Faults.Healed},
