@@ -22,6 +22,10 @@ import (
 
 const (
 	program = "usr/bin/lvme"
+	// search is where commands are looked for. An agent has left its container
+	// for the host, and what kubectl exec starts is there too: it finds the
+	// program by the link that the agent offers in /run/lvme.
+	search = "/run/lvme:/usr/bin:/usr/sbin:/bin:/sbin"
 	// user runs what the pod gives no other user: nobody in particular. The
 	// agent's pod says 0.
 	user = "65532:65532"
@@ -126,7 +130,7 @@ func buildOne(binary []byte, arch string, m meta, gzip bool) (v1.Image, error) {
 	config.Created = v1.Time{Time: m.created}
 	config.Config = v1.Config{
 		User: user, Entrypoint: []string{"/" + program}, WorkingDir: "/",
-		Env: []string{"PATH=/usr/bin"}, Labels: m.labels(),
+		Env: []string{"PATH=" + search}, Labels: m.labels(),
 	}
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)

@@ -191,7 +191,7 @@ func checkImage(t *testing.T, image v1.Image, arch string) {
 		t.Errorf("configuration says %s/%s made %v", config.OS, config.Architecture, config.Created)
 	}
 	c := config.Config
-	if !slices.Equal(c.Entrypoint, []string{"/usr/bin/lvme"}) || c.User != "65532:65532" || !slices.Contains(c.Env, "PATH=/usr/bin") {
+	if !slices.Equal(c.Entrypoint, []string{"/usr/bin/lvme"}) || c.User != "65532:65532" || !slices.Contains(c.Env, "PATH=/run/lvme:/usr/bin:/usr/sbin:/bin:/sbin") {
 		t.Errorf("configuration %+v", c)
 	}
 	for key, want := range map[string]string{"version": "v1", "revision": "abc", "created": "2023-11-14T22:13:20Z"} {
