@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// badPatience is how long callers wait for an answer about a bad node, and badPause how long until they ask again.
+	// badPatience is how long callers wait for an answer about a bad node, and badPause about how long until they ask again.
 	badPatience = 10 * time.Second
 	badPause    = time.Second
 	// perHung is how many callers each hung node has: more than the router has on one node at a time.
@@ -237,7 +237,7 @@ func (b *bench) insistOn(ctx context.Context, r *breakage, i int, dead bool) err
 		if healed != 0 && time.Since(time.Unix(0, healed)) > 2*patience || ctx.Err() != nil {
 			return fmt.Errorf("%s makes no volumes %s after it was healed: %w", b.nodes[i].Name, 2*patience, err)
 		}
-		time.Sleep(badPause)
+		time.Sleep(badPause/2 + rand.N(badPause)) // they do not come all at once
 	}
 }
 
