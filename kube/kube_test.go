@@ -20,7 +20,7 @@ func newKube(t *testing.T, api *apiServer, identity string, source *mtls.Source)
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	k, err := New(t.Context(), Config{
-		Clients: Clients{api, snapshotfake.NewSimpleClientset()}, Namespace: "ns", AgentService: "agents", Identity: identity, Grace: DefaultGrace,
+		Clients: Clients{api, snapshotfake.NewSimpleClientset()}, Namespace: "ns", AgentService: "agents", Identity: identity, Grace: DefaultGrace, //nolint:staticcheck // what it is deprecated for is not made for these kinds
 		TopologyLabels: []string{zone}, Certificates: source, Registerer: registry, Now: time.Now,
 	})
 	must(t, err)

@@ -73,7 +73,7 @@ func csiVolume(name, of, id string) *corev1.PersistentVolume {
 func helm(api *apiServer, snapshots []runtime.Object, node string) (*steering, *record.FakeRecorder, *timer) {
 	recorder, clock := record.NewFakeRecorder(10), newTimer()
 	return &steering{
-		locator: locator{api, snapshotfake.NewSimpleClientset(snapshots...)}, recorder: recorder, now: clock.now, past: nil,
+		locator: locator{api, snapshotfake.NewSimpleClientset(snapshots...)}, recorder: recorder, now: clock.now, past: nil, //nolint:staticcheck // what it is deprecated for is not made for these kinds
 		holder:  func(string) (string, error) { return node, nil },
 		steered: prometheus.NewCounter(prometheus.CounterOpts{Name: "steered"}),
 	}, recorder, clock

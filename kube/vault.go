@@ -15,8 +15,8 @@ import (
 // The Secrets that the keeper makes.
 const (
 	SecretAuthority = "lvme-ca"
-	SecretAgent     = "lvme-agent-tls"
-	SecretRouter    = "lvme-router-tls"
+	SecretAgent     = "lvme-agent-tls"  //nolint:gosec // a name
+	SecretRouter    = "lvme-router-tls" //nolint:gosec // a name
 )
 
 // What stands in SecretAuthority.

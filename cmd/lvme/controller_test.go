@@ -74,7 +74,7 @@ func TestControllerServesUntilSIGTERM(t *testing.T) {
 	env := b.environment()
 	env.now = time.Now
 	env.cluster = func(string) (kube.Clients, error) {
-		return kube.Clients{Kubernetes: fake.NewClientset(), Snapshots: snapshotfake.NewSimpleClientset()}, nil
+		return kube.Clients{Kubernetes: fake.NewClientset(), Snapshots: snapshotfake.NewSimpleClientset()}, nil //nolint:staticcheck // what it is deprecated for is not made for these kinds
 	}
 	socket := filepath.Join(t.TempDir(), "s", "csi.sock")
 	code := make(chan int, 1)
