@@ -98,6 +98,9 @@ func (s *state) enter(argv []string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(s.file("kubeconfig")); err != nil {
+		return fmt.Errorf("the cluster is being brought up: %w", err)
+	}
 	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err != nil {
 		return fmt.Errorf("find the cluster's network: %w", err)

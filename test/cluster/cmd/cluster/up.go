@@ -65,7 +65,7 @@ func (c *config) up(ctx context.Context, argv []string, stderr io.Writer, log fu
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
 	if err := follow(messages, log); err != nil {
-		return errors.Join(err, cmd.Wait())
+		return err
 	}
 	fmt.Fprintf(stderr, upText, relative(self))
 	return nil
@@ -90,8 +90,11 @@ func supervisorArgs(argv []string) []string {
 	return args
 }
 
-// done ends the messages of a supervisor that has brought its cluster up.
-const done = "up"
+// The last message of a supervisor that has brought its cluster up, and of one whose cluster runs without lvme being ready.
+const (
+	done    = "up"
+	partial = "up without lvme"
+)
 
 // follow passes the messages of a supervisor on.
 func follow(messages io.Reader, log func(string, ...any)) error {
@@ -99,14 +102,17 @@ func follow(messages io.Reader, log func(string, ...any)) error {
 	last := ""
 	for lines.Scan() {
 		last = lines.Text()
-		if last != done {
+		if last != done && last != partial {
 			log("%s", last)
 		}
 	}
-	if last != done {
-		return errors.New("the cluster is not up")
+	switch last {
+	case done:
+		return nil
+	case partial:
+		return errors.New("lvme is not ready; the cluster stays up, for a look at why")
 	}
-	return nil
+	return errors.New("the cluster is not up")
 }
 
 // The files that a supervisor is given.
@@ -148,19 +154,23 @@ func (c *config) prepare() error {
 	return os.Setenv("TMPDIR", tmp)
 }
 
-// serve finishes a cluster that is up, and serves it until its end.
+// serve finishes a cluster that is up, and serves it until its end. One on which lvme does not get ready is served as
+// well: somebody will want to know why.
 func (c *config) serve(ctx context.Context, up *cluster.Cluster, log func(string, ...any), progress io.Closer) error {
-	err := c.link(up)
-	if err == nil && !c.bare {
-		err = c.installFirst(ctx, up)
-	}
-	if err != nil {
+	if err := c.link(up); err != nil {
 		log("%v", err)
 		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- up.Serve(ctx, c.file("control")) }()
-	log("%s", done)
+	message := done
+	if !c.bare {
+		if err := c.installFirst(ctx, up); err != nil {
+			log("%v", err)
+			message = partial
+		}
+	}
+	log("%s", message)
 	return errors.Join(progress.Close(), <-served)
 }
 
