@@ -208,6 +208,7 @@ func (k *Kube) measure(reg prometheus.Registerer) {
 			Name: "lvme_certificate_expiry_timestamp_seconds",
 			Help: "When this process's own certificate expires, in seconds since 1970; 0 without one.",
 		}, func() float64 {
+			_ = k.source.Err() // has it read what is new
 			if t := k.source.Expiry(); !t.IsZero() {
 				return float64(t.Unix())
 			}
