@@ -17,7 +17,7 @@ const (
 	// perHung is how many callers each hung node has: more than the router has on one node at a time.
 	perHung = 12
 	// lookEvery is how often each dead node's capacity is looked at, countEvery how often the agents that are away are counted.
-	lookEvery  = 50 * time.Millisecond
+	lookEvery  = 250 * time.Millisecond
 	countEvery = 10 * time.Millisecond
 )
 
@@ -252,14 +252,17 @@ func joined(rounds []*breakage) faults {
 	var f faults
 	var died, silent, emptyDied, emptySilent, refused, healed []time.Duration
 	var before, during, after, asked, bad []sample
+	var duringP99, afterP99 []float64
 	for _, r := range rounds {
 		died, silent = append(died, r.away[:len(r.died)]...), append(silent, r.away[len(r.died):]...)
 		emptyDied, emptySilent = append(emptyDied, r.emptyDied...), append(emptySilent, r.emptySilent...)
 		refused, healed = append(refused, r.refused.took...), append(healed, r.healOf.took...)
 		before, during, after = append(before, r.before), append(during, r.during), append(after, r.after)
+		duringP99, afterP99 = append(duringP99, by(r.during.P99, r.before.P99)), append(afterP99, by(r.after.P99, r.before.P99))
 		asked, bad = append(asked, r.asked.end()), append(bad, r.bad.end())
 	}
 	f.NoticeDied, f.NoticeSilent, f.EmptyDied, f.EmptySilent = sampleOf(died), sampleOf(silent), sampleOf(emptyDied), sampleOf(emptySilent)
+	f.DuringP99, f.AfterP99 = median(duringP99), median(afterP99)
 	f.Refused, f.Healed = sampleOf(refused), sampleOf(healed)
 	f.Before, f.During, f.After, f.Asked, f.Bad = middle(before), middle(during), middle(after), middle(asked), middle(bad)
 	return f

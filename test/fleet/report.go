@@ -62,10 +62,18 @@ func compareAll(rounds []comparison) comparison {
 	var added []milliseconds
 	for _, c := range rounds {
 		direct, routed = append(direct, c.Direct), append(routed, c.Routed)
-		p50, p99 = append(p50, float64(c.Routed.P50/c.Direct.P50)), append(p99, float64(c.Routed.P99/c.Direct.P99))
+		p50, p99 = append(p50, by(c.Routed.P50, c.Direct.P50)), append(p99, by(c.Routed.P99, c.Direct.P99))
 		added = append(added, c.Routed.P50-c.Direct.P50)
 	}
 	return comparison{Direct: middle(direct), Routed: middle(routed), RatioP50: median(p50), RatioP99: median(p99), AddedP50: median(added)}
+}
+
+// by is a by b, 0 of nothing.
+func by(a, b milliseconds) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a / b)
 }
 
 // faults are what all rounds with bad nodes say; see breakage.
@@ -73,8 +81,10 @@ type faults struct {
 	NoticeDied, NoticeSilent sample
 	EmptyDied, EmptySilent   sample
 	Before, During, After    sample
-	Asked, Bad               sample
-	Refused, Healed          sample
+	// DuringP99 and AfterP99 are those by Before of the same round, their median.
+	DuringP99, AfterP99 float64
+	Asked, Bad          sample
+	Refused, Healed     sample
 }
 
 // judge is what should not be.
@@ -200,10 +210,19 @@ func (r *report) callsTable() *table.Table {
 }
 
 func (r *report) healthyTable() *table.Table {
-	t := table.New("CREATEVOLUME", "P50", "P99", "MAX", "PER SECOND", "FAILED")
-	add(t, "before", r.Faults.Before)
-	add(t, "while the deaths are being noticed", r.Faults.During)
-	add(t, "afterwards, all still bad", r.Faults.After)
+	t := table.New("CREATEVOLUME", "P50", "P99", "P99 BY THAT BEFORE", "MAX", "PER SECOND", "FAILED")
+	for _, row := range []struct {
+		when  string
+		ratio float64
+		sample
+	}{
+		{"before", 1, r.Faults.Before},
+		{"while the deaths are being noticed", r.Faults.DuringP99, r.Faults.During},
+		{"afterwards, all still bad", r.Faults.AfterP99, r.Faults.After},
+	} {
+		t.Add(row.when, row.P50.String(), row.P99.String(), fmt.Sprintf("%.2f", row.ratio), row.Max.String(),
+			fmt.Sprintf("%.0f", row.PerSecond), fmt.Sprint(row.Failed))
+	}
 	return t
 }
 
