@@ -19,8 +19,10 @@ var kinds = strings.NewReplacer(
 	`<size>`, `[1-9][0-9]{0,8}[kKmMgG]?`,
 	`<percent>`, `(?:[0-9]|[1-4][0-9]|50)`,
 	// A label holds commas (categories), so that it stands in quotes: without
-	// them mount would read each part as an option of its own.
-	`<label>`, `(?:"[A-Za-z0-9_.:,-]{1,255}"|[A-Za-z0-9_.:-]{1,255})`,
+	// them mount would read each part as an option of its own. Its length is
+	// bounded with that of all flags: a bound here would be counted out in the
+	// compiled expression, at the start of every process.
+	`<label>`, `(?:"[A-Za-z0-9_.:,-]+"|[A-Za-z0-9_.:-]+)`,
 )
 
 func allow(forms ...string) allowList {

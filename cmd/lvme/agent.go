@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os/signal"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -76,23 +75,12 @@ func (env *environment) serve(ctx context.Context, o agent.Options) error {
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)
 	}
+	go func() {
+		select {
+		case <-a.Opened():
+			releaseProgram(ctx)
+		case <-ctx.Done():
+		}
+	}()
 	return a.Run(ctx)
-}
-
-const (
-	// gcPercent and memoryLimit suit a process whose live memory is a few MiB
-	// and that stands on every node: the limit is where the collector begins to
-	// work harder, not where the process ends.
-	gcPercent   = 50
-	memoryLimit = 32 << 20
-)
-
-// limitMemory keeps the agent small, unless its environment says otherwise.
-func (env *environment) limitMemory() {
-	if env.getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if env.getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
 }
