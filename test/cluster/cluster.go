@@ -95,7 +95,7 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 		return nil, fmt.Errorf("make the cluster's directory: %w", err)
 	}
 	c := &Cluster{opts: opts, set: set, cuts: map[cut]bool{}}
-	if err := makeNetwork(ctx, c.opts.Nodes); err != nil {
+	if err := makeNetwork(opts.Nodes); err != nil {
 		return nil, fmt.Errorf("make the cluster's network: %w", err)
 	}
 	if err := c.up(ctx); err != nil {
@@ -222,7 +222,7 @@ func (c *Cluster) Down() error {
 	if c.Plane != nil {
 		c.Plane.Stop()
 	}
-	errs = append(errs, removeNetwork(context.Background(), c.opts.Nodes))
+	errs = append(errs, removeNetwork(c.opts.Nodes))
 	return errors.Join(errs...)
 }
 

@@ -153,12 +153,12 @@ func (r *rig) network() {
 		if tc.b == cluster.ControlPlane {
 			address = cluster.HostAddress
 		}
-		r.do(r.Cut(r.Context(), tc.a, tc.b))
+		r.do(r.Cut(tc.a, tc.b))
 		r.expectGuestReach(1, address, false)
-		r.do(r.Heal(r.Context(), tc.a, tc.b))
+		r.do(r.Heal(tc.a, tc.b))
 		r.expectGuestReach(1, address, true)
 	}
-	if err := r.Cut(r.Context(), 1, 3); err == nil {
+	if err := r.Cut(1, 3); err == nil {
 		r.Error("the network between a node and one that is not there can be cut")
 	}
 }

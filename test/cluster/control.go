@@ -121,8 +121,8 @@ func onNode(do func(context.Context, *Node) error) func(context.Context, *Cluste
 	}
 }
 
-func onPair(do func(c *Cluster, ctx context.Context, a, b int) error) func(context.Context, *Cluster, []string) error {
-	return func(ctx context.Context, c *Cluster, args []string) error {
+func onPair(do func(c *Cluster, a, b int) error) func(context.Context, *Cluster, []string) error {
+	return func(_ context.Context, c *Cluster, args []string) error {
 		if len(args) != 2 {
 			return errors.New("two ends are to be named: nodes, or " + controlName)
 		}
@@ -137,7 +137,7 @@ func onPair(do func(c *Cluster, ctx context.Context, a, b int) error) func(conte
 			}
 			ends[i] = n.Number
 		}
-		return do(c, ctx, ends[0], ends[1])
+		return do(c, ends[0], ends[1])
 	}
 }
 

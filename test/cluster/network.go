@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,7 +47,7 @@ func Isolate(cmd *exec.Cmd) {
 }
 
 // makeNetwork connects this process and its nodes to be in the network namespace, which must hold nothing yet.
-func makeNetwork(ctx context.Context, nodes int) error {
+func makeNetwork(nodes int) error {
 	script := []string{
 		"link set lo up",
 		"link add " + bridge + " type bridge",
@@ -64,25 +63,25 @@ func makeNetwork(ctx context.Context, nodes int) error {
 			"route add "+podRange(i)+" via "+nodeAddress(i),
 		)
 	}
-	if err := ip(ctx, script...); err != nil {
+	if err := ip(script...); err != nil {
 		return err
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/conf/"+bridge+"/rp_filter", []byte("1"), 0) // for cuts
 }
 
 // removeNetwork takes all of it away but the loopback; routes end with their device.
-func removeNetwork(ctx context.Context, nodes int) error {
+func removeNetwork(nodes int) error {
 	script := []string{"link del " + bridge, "link del " + hole}
 	for i := 1; i <= nodes; i++ {
 		script = append(script, "link del "+tap(i))
 	}
-	return ip(ctx, script...)
+	return ip(script...)
 }
 
-// ip runs commands of ip(8) until one fails.
-func ip(ctx context.Context, script ...string) error {
+// ip runs commands of ip(8) until one fails. They take no time worth a context.
+func ip(script ...string) error {
 	for _, line := range script {
-		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", line, err, out)
 		}
 	}

@@ -74,6 +74,7 @@ evictionHard: {memory.available: "0%", nodefs.available: "0%", imagefs.available
 runtimeRequestTimeout: 10m
 serializeImagePulls: false
 volumeStatsAggPeriod: 1m
+syncFrequency: 15s # also how soon a Secret that was not there is mounted
 EOF
 }
 
