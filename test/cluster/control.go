@@ -85,15 +85,22 @@ func (f flushing) Write(p []byte) (int, error) {
 
 // verbs are what can be done to a cluster by a word and arguments.
 var verbs = map[string]func(ctx context.Context, c *Cluster, args []string) error{
-	"off": onNode(func(_ context.Context, n *Node) error { n.PowerCut(); return nil }),
-	"on":  onNode(func(ctx context.Context, n *Node) error { return n.Boot(ctx) }),
-	"reboot": onNode(func(ctx context.Context, n *Node) error {
-		return n.Reboot(ctx)
+	"off":    onNode(func(_ context.Context, n *Node) error { n.PowerCut(); return nil }),
+	"on":     onNode(func(ctx context.Context, n *Node) error { return n.Boot(ctx) }),
+	"reboot": onNode(func(ctx context.Context, n *Node) error { return n.Reboot(ctx) }),
+	"cut":    onPair((*Cluster).Cut),
+	"heal":   onPair((*Cluster).Heal),
+	"pull":   onDrive((*bed.Node).RemoveDrive),
+	"plug":   onDrive((*bed.Node).ReplugDrive),
+	"hang":   onDrive((*bed.Node).HangDrive),
+	"mend":   onDrive((*bed.Node).HealDrive),
+	"fail": onDrive(func(n *bed.Node, ctx context.Context, serial string) error {
+		return n.FailDrive(ctx, serial, bed.Fault{Reads: true, Writes: true})
 	}),
-	"cut":       onPair((*Cluster).Cut),
-	"heal":      onPair((*Cluster).Heal),
-	"api-kill":  func(_ context.Context, c *Cluster, _ []string) error { return c.KillAPI() },
-	"api-start": func(ctx context.Context, c *Cluster, _ []string) error { return c.StartAPI(ctx) },
+	"api-kill":   func(_ context.Context, c *Cluster, _ []string) error { return c.KillAPI() },
+	"api-start":  func(ctx context.Context, c *Cluster, _ []string) error { return c.StartAPI(ctx) },
+	"api-pause":  func(_ context.Context, c *Cluster, _ []string) error { return c.PauseAPI() },
+	"api-resume": func(ctx context.Context, c *Cluster, _ []string) error { return c.ResumeAPI(ctx) },
 	"import": func(ctx context.Context, c *Cluster, args []string) error {
 		if len(args) != 1 {
 			return errors.New("import takes the path of an image")
@@ -118,6 +125,19 @@ func onNode(do func(context.Context, *Node) error) func(context.Context, *Cluste
 			return err
 		}
 		return do(ctx, n)
+	}
+}
+
+func onDrive(do func(n *bed.Node, ctx context.Context, serial string) error) func(context.Context, *Cluster, []string) error {
+	return func(ctx context.Context, c *Cluster, args []string) error {
+		if len(args) != 2 {
+			return errors.New("a node and the serial number of a drive are to be named")
+		}
+		n, err := c.named(args[0])
+		if err != nil {
+			return err
+		}
+		return do(n.Node, ctx, args[1])
 	}
 }
 

@@ -28,8 +28,9 @@ func Attach(socket string) *Remote {
 }
 
 // Do does to the cluster what a verb says: "off", "on" or "reboot" and a node's name, "cut" or "heal" and two names
-// ("control" is the control plane), "api-kill", "api-start", "import" and the absolute path of an image, "install" and what
-// is in a Release.
+// ("control" is the control plane), "pull", "plug", "hang", "fail" (reads and writes) or "mend", a node and the serial number
+// of a drive, "api-kill", "api-start", "api-pause", "api-resume", "import" and the absolute path of an image, "install" and
+// what is in a Release.
 func (r *Remote) Do(ctx context.Context, verb string, args ...string) error {
 	resp, err := r.post(ctx, "/do", url.Values{"verb": {verb}, "arg": args}, nil)
 	if err != nil {

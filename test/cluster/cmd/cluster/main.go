@@ -33,7 +33,10 @@ const usage = `usage: cluster [flags] COMMAND
   shell NODE             log in to a node
   off|on|reboot NODE     cut a node's power; switch it on; shut it down and boot it
   cut|heal NODE NODE     cut the network between two nodes, or a node and the control plane, which is called control
+  pull|plug NODE SERIAL  pull a drive out; plug it in again
+  hang|fail|mend NODE SERIAL   have a drive answer nothing, or only errors, until it is mended
   api-kill, api-start    end the API server; start it again
+  api-pause, api-resume  have it answer nothing for a while
 
 Flags:
 `
@@ -120,7 +123,7 @@ func run(ctx context.Context, argv []string, stderr io.Writer) (int, error) {
 	case "build":
 		return exit(cluster.Build(ctx, c.options(log)))
 	case "up":
-		return exit(c.up(ctx, argv, stderr, log))
+		return exit(c.up(ctx, argv[:len(argv)-flags.NArg()], stderr, log))
 	case "supervise":
 		return exit(c.supervise(ctx))
 	case "down":

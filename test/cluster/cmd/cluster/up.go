@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,9 +17,9 @@ import (
 	"github.com/lvme/lvme/test/cluster/parts"
 )
 
-// up builds what is missing, starts a supervisor in a network namespace of its own, and shows its progress until the
-// cluster is up.
-func (c *config) up(ctx context.Context, argv []string, stderr io.Writer, log func(string, ...any)) error {
+// up builds what is missing, starts a supervisor of the same flags in a network namespace of its own, and shows its
+// progress until the cluster is up.
+func (c *config) up(ctx context.Context, flags []string, stderr io.Writer, log func(string, ...any)) error {
 	lock, err := c.lock()
 	if err != nil {
 		return err
@@ -52,7 +53,7 @@ func (c *config) up(ctx context.Context, argv []string, stderr io.Writer, log fu
 		return err
 	}
 	defer said.Close()
-	cmd := exec.Command(self, supervisorArgs(argv)...)
+	cmd := exec.Command(self, append(slices.Clip(flags), "supervise")...)
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.ExtraFiles = []*os.File{progress, lock} // 3 and 4: the lock goes with its open file
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -78,17 +79,6 @@ The cluster is up, in a network of its own. The ways in:
   %[1]s shell node1                  # a shell in a node
   make cluster-down                       # ends it
 `
-
-// supervisorArgs are the arguments of up with another command.
-func supervisorArgs(argv []string) []string {
-	args := append([]string{}, argv...)
-	for i, arg := range args {
-		if arg == "up" {
-			args[i] = "supervise"
-		}
-	}
-	return args
-}
 
 // The last message of a supervisor that has brought its cluster up, and of one whose cluster runs without lvme being ready.
 const (
