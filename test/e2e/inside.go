@@ -34,7 +34,7 @@ func (c *config) inside(ctx context.Context) error {
 	}
 	t := &table{began: time.Now()}
 	t.before(c.attached)
-	errs := []error{ctx.Err()}
+	var errs []error
 	for _, name := range c.stages {
 		began := time.Now()
 		verdict, err := c.stage(ctx, b, t, name)
@@ -86,7 +86,7 @@ func (c *config) walk(ctx context.Context, b *bench.Bench) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	v, err := b.Settle(ctx, settleLimit, nil)
+	v, err := b.Empty(ctx, settleLimit)
 	fmt.Println("after it:", v)
 	return fmt.Sprintf("%d blocks; left: %d volumes, %d leaked", len(blocks), v.Volumes+v.Snapshots, len(v.Leaked)), err
 }
@@ -120,7 +120,7 @@ func (c *config) specs(ctx context.Context, b *bench.Bench, deadline time.Time) 
 		results = append(results, r.Run(ctx, specs, deadline)...)
 	}
 	fmt.Println(suite.Summary(results))
-	v, err := b.Settle(ctx, settleLimit, nil)
+	v, err := b.Empty(ctx, settleLimit)
 	fmt.Println("after it:", v)
 	if c.report != "" {
 		head := fmt.Sprintf("### %s\n\n", time.Now().UTC().Format("2006-01-02 15:04"))

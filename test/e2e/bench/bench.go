@@ -131,6 +131,19 @@ func (b *Bench) Settle(ctx context.Context, limit time.Duration, contents []Cont
 	}
 }
 
+// Empty waits until there is no volume and no snapshot any more, and compares then.
+func (b *Bench) Empty(ctx context.Context, limit time.Duration) (check.Verdict, error) {
+	err := Until(ctx, limit, func() error {
+		left, err := b.Kubectl(ctx, "get", "pv,volumesnapshotcontents", "-o", "name")
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("left: %s", strings.Join(strings.Fields(string(left)), " "))
+		}
+		return err
+	})
+	v, settled := b.Settle(ctx, limit, nil)
+	return v, errors.Join(err, settled)
+}
+
 // Pause waits for a time, or for the end of ctx.
 func Pause(ctx context.Context, d time.Duration) error {
 	select {

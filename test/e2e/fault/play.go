@@ -137,16 +137,6 @@ func (s *scene) clear(ctx context.Context) (figures string, err error) {
 			return "", err
 		}
 	}
-	err = bench.Until(ctx, settleLimit, func() error {
-		left, err := s.Kubectl(ctx, "get", "pv,volumesnapshotcontents", "-o", "name")
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("left: %s", left)
-		}
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	v, err := s.Settle(ctx, settleLimit, nil)
+	v, err := s.Empty(ctx, settleLimit)
 	return v.String(), err
 }
