@@ -61,7 +61,16 @@ func Build(ctx context.Context, opts Options, log func(format string, args ...an
 	if err != nil {
 		return err
 	}
-	return img.build(ctx)
+	return img.build(ctx, img.tools, img.root, img.boot, img.ready)
+}
+
+// Fetch makes what Build makes, but for what wants the flavour's Prepare: mostly it waits for packages.
+func Fetch(ctx context.Context, opts Options, log func(format string, args ...any)) error {
+	img, err := newImage(opts, log)
+	if err != nil {
+		return err
+	}
+	return img.build(ctx, img.tools, img.root, img.boot)
 }
 
 // Clean removes the images of all recipes. Nodes that run go on, but cannot boot again.
@@ -100,9 +109,9 @@ func (img *image) packages() string {
 	return strings.Join(append([]string{rootPackages}, img.flavour.Packages...), ",")
 }
 
-// build makes the stages that are missing.
-func (img *image) build(ctx context.Context) error {
-	for _, s := range []stage.Stage{img.tools, img.root, img.boot, img.ready} {
+// build makes those of the stages that are missing. Each may need those before it.
+func (img *image) build(ctx context.Context, stages ...stage.Stage) error {
+	for _, s := range stages {
 		if err := img.cache.Ensure(ctx, s); err != nil {
 			return err
 		}

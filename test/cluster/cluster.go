@@ -65,7 +65,9 @@ func Build(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if err := set.Ensure(ctx, opts.allParts()...); err != nil {
+	fetched := make(chan error, 1)
+	go func() { fetched <- bed.Fetch(ctx, opts.machine(set), opts.Log) }() // it waits, where the parts compute
+	if err := errors.Join(set.Ensure(ctx, opts.allParts()...), <-fetched); err != nil {
 		return err
 	}
 	return bed.Build(ctx, opts.machine(set), opts.Log)
