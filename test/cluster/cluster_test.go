@@ -248,6 +248,9 @@ func (r *rig) remote() {
 	if err != nil || code != 7 || out.String() != "in\nnode1\n" {
 		r.Errorf("run: exit %d, %v, output %q", code, err, out.String())
 	}
+	if _, err := far.Run(ctx, "node1", []string{"no-such-program"}, nil, &out, nil); err == nil || !strings.Contains(err.Error(), "not found") {
+		r.Errorf("run what is not there: %v", err)
+	}
 	for _, words := range [][]string{{"off", "node3"}, {"cut", "node1"}, {"fly"}} {
 		if err := far.Do(ctx, words[0], words[1:]...); err == nil {
 			r.Errorf("%q is taken", words)

@@ -40,6 +40,9 @@ const (
 	errorHeader = "Run-Error"
 )
 
+// maxError is how much of an error is told: clients take no trailer of 4 KiB and more.
+const maxError = 800
+
 // serveRun runs a command in a node. Its input is the request's body, its output the response's.
 func (c *Cluster) serveRun(w http.ResponseWriter, r *http.Request) {
 	node, err := c.named(r.FormValue("node"))
@@ -60,7 +63,8 @@ func (c *Cluster) serveRun(w http.ResponseWriter, r *http.Request) {
 	})
 	w.Header().Set(exitHeader, strconv.Itoa(code))
 	if err != nil {
-		w.Header().Set(errorHeader, strconv.Quote(err.Error()))
+		text := err.Error()
+		w.Header().Set(errorHeader, strconv.Quote(text[:min(len(text), maxError)])) // the reason comes first, the guest's console after it
 	}
 }
 
