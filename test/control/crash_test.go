@@ -1,0 +1,159 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lvme/lvme/lvm/lvmtest"
+)
+
+// provisionerLease is what the leader of the csi-provisioners holds.
+const provisionerLease = "csi-lvme-dev"
+
+// lvOf is the name of a volume's logical volume.
+func lvOf(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+
+// testAgentKilled: an agent is killed while lvcreate runs, which then does its work or does not.
+func testAgentKilled(t *testing.T, r *rig) {
+	n := r.node("node1")
+	for _, tc := range []struct {
+		name string
+		done bool
+		away time.Duration
+	}{
+		{"the-command-did-it", true, 0},
+		{"the-command-did-nothing", false, 0},
+		{"away-for-half-a-minute", true, 30 * time.Second},
+	} {
+		hold := n.host.LVM.Hold("lvcreate")
+		r.claim(t, tc.name, "waits", "1Gi")
+		r.pod(t, tc.name, "node1", tc.name)
+		wait(t, hold, n)
+		n.kill()
+		if !tc.done {
+			n.host.LVM.Inject(lvmtest.Fault{Verb: "lvcreate", Crash: true})
+		}
+		hold.Release()
+		time.Sleep(time.Second + tc.away)
+		r.innocent(t, tc.name+", while the agent is away")
+		n.boot(t)
+		volumes, took := r.bound(t, tc.name)
+		if count := n.has(t, lvOf(volumes[0].Spec.CSI.VolumeHandle)); count != 1 {
+			t.Errorf("%s: there are %d logical volumes", tc.name, count)
+		}
+		t.Logf("%s: bound %.1f s after the agent was back", tc.name, took.Seconds())
+		r.settle(t, tc.name)
+	}
+}
+
+// wait waits until a command has come to be held.
+func wait(t *testing.T, h *lvmtest.Hold, n *node) {
+	t.Helper()
+	t.Cleanup(h.Release)
+	select {
+	case <-h.Waiting:
+	case <-time.After(patience):
+		t.Fatalf("not within %s: %s is asked for a volume", patience, n.name)
+	}
+}
+
+// slow has every lvcreate take that long until the test ends.
+func (r *rig) slow(t *testing.T, d time.Duration) {
+	t.Helper()
+	for _, n := range r.all() {
+		n.slow.Store(int64(d))
+		t.Cleanup(func() { n.slow.Store(0) })
+	}
+}
+
+// testRouterKilled: the replica whose provisioner leads is killed while 30 volumes are made, and the router of the other
+// one while they are deleted.
+func testRouterKilled(t *testing.T, r *rig) {
+	const count = 30
+	r.slow(t, 500*time.Millisecond)
+	var names []string
+	for i := range count {
+		names = append(names, fmt.Sprintf("many-%d", i))
+		r.claim(t, names[i], []string{"now", "waits"}[i%2], "1Gi")
+		if i%2 == 1 {
+			r.pod(t, names[i], "", names[i])
+		}
+	}
+	before := r.volumes(t, 5)
+	leader := r.leader(t, provisionerLease)
+	leader.kill()
+	t.Logf("%s killed when %d of %d volumes were there", leader.pod, before, count)
+	r.innocent(t, "at once")
+	_, took := r.bound(t, names...)
+	t.Logf("all %d bound %.1f s later, with one replica", count, took.Seconds())
+	r.settle(t, "with one replica")
+	leader.start(t)
+
+	r.slow(t, 0)
+	r.deletePods(t)
+	r.deleteClaims(t, names...)
+	other := r.leader(t, provisionerLease)
+	left := -1
+	await(t, "some are deleted", func(ctx context.Context) (bool, string) {
+		list, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+		left = len(list.Items)
+		return err == nil && left < count, fmt.Sprint(left, err)
+	})
+	other.processes["controller"].crash()
+	took = r.gone(t)
+	t.Logf("the router of %s killed with %d volumes left; all gone %.1f s later", other.pod, left, took.Seconds())
+}
+
+// volumes waits until there are so many volumes.
+func (r *rig) volumes(t *testing.T, least int) (count int) {
+	t.Helper()
+	await(t, fmt.Sprintf("%d volumes are there", least), func(ctx context.Context) (bool, string) {
+		list, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+		count = len(list.Items)
+		return err == nil && count >= least, fmt.Sprint(count, err)
+	})
+	return count
+}
+
+// testAPIAway: the API server is killed while volumes are made, and hangs while they are deleted.
+func testAPIAway(t *testing.T, r *rig) {
+	const count = 12
+	r.slow(t, 2*time.Second)
+	var names []string
+	for i := range count {
+		names = append(names, fmt.Sprintf("api-%d", i))
+		r.claim(t, names[i], "now", "1Gi")
+	}
+	before := r.volumes(t, 1)
+	restarts := r.restarts()
+	if err := r.plane.KillAPI(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+	r.slow(t, 0)
+	if err := r.plane.StartAPI(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.innocent(t, "as soon as the API server is back")
+	_, took := r.bound(t, names...)
+	t.Logf("killed for a minute when %d of %d volumes were there: all bound %.1f s after it was back; %d processes were started anew",
+		before, count, took.Seconds(), r.restarts()-restarts)
+	r.settle(t, "after the minute")
+
+	r.deleteClaims(t, names...)
+	if err := r.plane.PauseAPI(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(30 * time.Second)
+	if err := r.plane.ResumeAPI(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.innocent(t, "as soon as the API server goes on")
+	took = r.gone(t)
+	t.Logf("hung for half a minute during %d deletions: all gone %.1f s later", count, took.Seconds())
+}
