@@ -72,7 +72,7 @@ func newAgent(e Endpoint, c Config) (*agent, error) {
 		grpc.WithIdleTimeout(0), // it is asked for life all the time
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
 		return nil, fmt.Errorf("agent of node %s at %s: %w", e.Node, e.Address, err)
@@ -139,7 +139,7 @@ func (s slots) take(node string) (free func(), err error) {
 // pause waits for about that long, or until ctx ends or wake is closed.
 // It says whether ctx has not ended.
 func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
-	timer := time.NewTimer(d/2 + rand.N(d/2+1) + d/4)
+	timer := time.NewTimer(d/2 + rand.N(d/2+1) + d/4) //nolint:gosec // nobody gains by guessing it
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -173,7 +173,7 @@ func (r *Router) deleteUnwanted(ctx context.Context, a *agent, name, id string) 
 func deleteID(ctx context.Context, a *agent, id string) (err error) {
 	key, err := volume.ParseKey(id)
 	if err != nil {
-		return nil // it names nothing, so there is nothing to delete
+		return nil //nolint:nilerr // it names nothing, so there is nothing to delete
 	}
 	if key.IsSnapshot() {
 		_, err = a.controller.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: id})

@@ -39,8 +39,8 @@ func matchLines(want, have []string) bool {
 }
 
 func matchLine(want, have string) bool {
-	first, rest, any := strings.Cut(want, wildcard)
-	if !any {
+	first, rest, more := strings.Cut(want, wildcard)
+	if !more {
 		return want == have
 	}
 	have, ok := strings.CutPrefix(have, first)
