@@ -33,35 +33,48 @@ func agentKilled(ctx context.Context, s *scene) error {
 	return err
 }
 
-// stop stops the next lvcreate in its middle and prints its process id.
-const stop = `for i in $(seq 900); do
-  pid=$(pgrep -o -f 'lv[m] lvcreate') && kill -STOP $pid && echo $pid && exit 0
-  sleep 0.02
+// freeze holds the next lvcreate in its middle and prints its process id. It freezes the cgroup of the agent's commands: a
+// stopped process would be sent SIGHUP by the kernel when its parent ends, which a slow one is not.
+const freeze = `cd /sys/fs/cgroup/lvme/commands
+for i in $(seq 3000); do
+  pgrep -f 'lv[m] lvcreate' >/dev/null || continue
+  echo 1 >cgroup.freeze
+  for pid in $(cat cgroup.procs); do
+    tr '\0' ' ' </proc/$pid/cmdline | grep -q 'lv[m] lvcreate' && echo $pid && exit 0
+  done
+  echo 0 >cgroup.freeze
 done
 echo no lvcreate; exit 1`
+
+// thaw lets that lvcreate go on, if it is still there.
+const thaw = `cd /sys/fs/cgroup/lvme/commands
+grep -qx $1 cgroup.procs; there=$?
+echo 0 >cgroup.freeze
+exit $there`
 
 // slowCreate deletes the agent's pod, with less patience than its lvcreate needs: the command lives on outside the pod,
 // and ends when it may.
 func slowCreate(ctx context.Context, s *scene) error {
 	node := s.Nodes[0]
-	stopped := make(chan error, 1)
+	held := make(chan error, 1)
 	pid := ""
 	go func() {
 		var err error
-		pid, err = s.Sh(ctx, node, stop)
-		stopped <- err
+		pid, err = s.Sh(ctx, node, freeze)
+		held <- err
 	}()
 	if err := s.wave(ctx, "slow", node); err != nil {
 		return err
 	}
-	if err := <-stopped; err != nil {
+	if err := <-held; err != nil {
 		return err
 	}
-	if err := s.deleteAgent(ctx, node); err != nil {
-		return err
+	deleted := s.deleteAgent(ctx, node)
+	if _, err := s.Sh(ctx, node, thaw, pid); err != nil {
+		return errors.Join(deleted, fmt.Errorf("the command did not outlive the pod: %w", err))
 	}
-	if _, err := s.Sh(ctx, node, `grep -q '^State:.T' /proc/$1/status && kill -CONT $1`, pid); err != nil {
-		return fmt.Errorf("the command did not outlive the pod: %w", err)
+	if deleted != nil {
+		return deleted
 	}
 	if err := s.bound(ctx, "wave=slow"); err != nil {
 		return err

@@ -36,10 +36,31 @@ func (s *scene) wave(ctx context.Context, name string, nodes ...string) error {
 	return s.Apply(ctx, objects.String())
 }
 
-// bound waits until all claims of a selection have a volume.
+// bound waits until all claims of a selection have a volume. A node that is given up is taken off a claim, for the
+// scheduler to choose another; here the same is chosen again.
 func (s *scene) bound(ctx context.Context, selector string) error {
-	_, err := s.Kubectl(ctx, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout="+waveLimit.String(), "pvc", "-l", selector)
-	return err
+	return bench.Until(ctx, waveLimit, func() error {
+		const columns = `{range .items[*]}{.metadata.name}|{.metadata.labels.node}|{.status.phase}|{.metadata.annotations.volume\.kubernetes\.io/selected-node}{"\n"}{end}`
+		out, err := s.Kubectl(ctx, "get", "pvc", "-l", selector, "-o", "jsonpath="+columns)
+		if err != nil {
+			return err
+		}
+		var waiting []string
+		for line := range strings.Lines(string(out)) {
+			c := strings.Split(strings.TrimSpace(line), "|")
+			if c[2] == "Bound" {
+				continue
+			}
+			waiting = append(waiting, c[0])
+			if c[3] == "" {
+				_, err = s.Kubectl(ctx, "annotate", "pvc", c[0], "volume.kubernetes.io/selected-node="+c[1])
+			}
+		}
+		if err == nil && len(waiting) > 0 {
+			err = fmt.Errorf("without a volume: %s", strings.Join(waiting, " "))
+		}
+		return err
+	})
 }
 
 // snapshot asks for a snapshot of a resident's volume, and does not wait for it.
