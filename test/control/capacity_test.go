@@ -42,6 +42,9 @@ func (r *rig) published(ctx context.Context) (count int, differences string) {
 		have[o.StorageClassName+" "+o.NodeTopology.MatchLabels[driver.TopologyKey]] = o
 	}
 	for _, class := range classes.Items {
+		if *class.VolumeBindingMode == storagev1.VolumeBindingImmediate {
+			continue // the scheduler has no say in it
+		}
 		for _, n := range r.all() {
 			available, largest := n.room(ctx, &class)
 			o, ok := have[class.Name+" "+n.store()]
@@ -84,11 +87,15 @@ func testCapacity(t *testing.T, r *rig) {
 		t.Fatal(err)
 	}
 	r.awaitPublished(t, "a new class")
+	before, _ := r.node("node1").room(t.Context(), class)
 	r.claim(t, "late", "late", "4Gi")
 	r.pod(t, "late", "node1", "late")
 	r.claim(t, "large", "waits", "6Gi")
 	r.pod(t, "large", "node2", "large")
 	r.bound(t, "late", "large")
+	if after, _ := r.node("node1").room(t.Context(), class); after >= before {
+		t.Errorf("the agent of node1 has room for %d, and had for %d before", after, before)
+	}
 	r.awaitPublished(t, "two volumes were made")
 	r.deletePods(t)
 	r.deleteClaims(t, "late", "large")
