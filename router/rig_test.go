@@ -171,6 +171,15 @@ func (r *running) agents(state string, n int) {
 	r.until(fmt.Sprintf("%d agents %s", n, state), func() bool { return r.metric("lvme_router_agents", state) == float64(n) })
 }
 
+// idle waits until no call is on its way to an agent: one that ended for its
+// caller gives its slot back a moment later.
+func (r *running) idle() {
+	r.Helper()
+	r.until("nothing runs", func() bool {
+		return r.metric("lvme_router_calls_in_flight", "change")+r.metric("lvme_router_calls_in_flight", "read") == 0
+	})
+}
+
 // metric is the value of a metric with that label value, "" for none.
 func (r *running) metric(name, label string) float64 {
 	r.Helper()
