@@ -132,8 +132,12 @@ func networkCut(ctx context.Context, s *scene) error {
 	if err := s.Do(ctx, "cut", s.Nodes[0], s.Nodes[1]); err != nil {
 		return err
 	}
-	_, err := s.Kubectl(ctx, "delete", "pvc", "-l", "wave=before", "--wait=false")
-	err = errors.Join(err, bench.Pause(ctx, time.Minute), s.Do(ctx, "heal", s.Nodes[0], s.Nodes[1]))
+	before, err := s.volumes(ctx, "wave=before")
+	if err != nil {
+		return err
+	}
+	_, err = s.Kubectl(ctx, "delete", "pvc", "-l", "wave=before", "--wait=false")
+	err = errors.Join(err, bench.Pause(ctx, time.Minute), s.felt(ctx, before), s.Do(ctx, "heal", s.Nodes[0], s.Nodes[1]))
 	if err != nil {
 		return err
 	}
@@ -141,6 +145,20 @@ func networkCut(ctx context.Context, s *scene) error {
 		return err
 	}
 	return s.over(ctx, "cut")
+}
+
+// felt verifies that some of the volumes could not be deleted: those of the node that the leading router does not reach.
+func (s *scene) felt(ctx context.Context, volumes []string) error {
+	out, err := s.Kubectl(ctx, "get", "pv", "-o", "name")
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if strings.Contains(string(out), v) {
+			return nil
+		}
+	}
+	return errors.New("all volumes were deleted: the network was not cut")
 }
 
 // apiDown ends the API server for a minute.
