@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lvme/lvme/driver"
+	"github.com/lvme/lvme/router"
 )
 
 // labels are the stores that the Node objects bear.
@@ -113,4 +114,28 @@ func testChassis(t *testing.T, r *rig) {
 	if volumes, _ := r.bound(t, "new"); storeOf(volumes[0]) != store {
 		t.Errorf("a new volume of node4 is %s", volumes[0].Spec.CSI.VolumeHandle)
 	}
+}
+
+// testOtherName: drives come up under another node's name, and nobody has deleted the first, which may be about to come
+// back. It keeps its store for five minutes.
+func testOtherName(t *testing.T, r *rig) {
+	n := r.node("node1")
+	r.claim(t, "renamed", "waits", "1Gi")
+	r.pod(t, "renamed", "node1", "renamed")
+	r.bound(t, "renamed")
+	r.deletePods(t)
+	store, killed := n.store(), time.Now()
+	n.kill()
+	m := n.twin(t, "node5", "10.88.0.15")
+	r.forget(n)
+	m.boot(t)
+	m.register(t) // both Nodes bear the label
+	r.expand(t, "renamed", "2Gi")
+	if after := time.Since(killed); after < router.DefaultDisplace {
+		t.Errorf("the store was given to another node after %s", after)
+	}
+	await(t, "the first Node has lost the label", func(ctx context.Context) (bool, string) {
+		labels, err := r.labels(ctx)
+		return labels["node5"] == store && labels["node1"] == "", fmt.Sprint(labels, err)
+	})
 }

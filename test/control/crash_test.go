@@ -62,7 +62,7 @@ func wait(t *testing.T, h *lvmtest.Hold, n *node) {
 	}
 }
 
-// slow has every lvcreate take that long until the test ends.
+// slow has every lvcreate and lvremove take that long until the test ends.
 func (r *rig) slow(t *testing.T, d time.Duration) {
 	t.Helper()
 	for _, n := range r.all() {
@@ -98,12 +98,7 @@ func testRouterKilled(t *testing.T, r *rig) {
 	r.deletePods(t)
 	r.deleteClaims(t, names...)
 	other := r.leader(t, provisionerLease)
-	left := -1
-	await(t, "some are deleted", func(ctx context.Context) (bool, string) {
-		list, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
-		left = len(list.Items)
-		return err == nil && left < count, fmt.Sprint(left, err)
-	})
+	left := r.fewer(t, count)
 	other.processes["controller"].crash()
 	took = r.gone(t)
 	t.Logf("the router of %s killed with %d volumes left; all gone %.1f s later", other.pod, left, took.Seconds())
@@ -120,6 +115,17 @@ func (r *rig) volumes(t *testing.T, least int) (count int) {
 	return count
 }
 
+// fewer waits until there are fewer volumes than that.
+func (r *rig) fewer(t *testing.T, than int) (left int) {
+	t.Helper()
+	await(t, "some are deleted", func(ctx context.Context) (bool, string) {
+		list, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+		left = len(list.Items)
+		return err == nil && left < than, fmt.Sprint(left, err)
+	})
+	return left
+}
+
 // testAPIAway: the API server is killed while volumes are made, and hangs while they are deleted.
 func testAPIAway(t *testing.T, r *rig) {
 	const count = 12
@@ -130,7 +136,10 @@ func testAPIAway(t *testing.T, r *rig) {
 		r.claim(t, names[i], "now", "1Gi")
 	}
 	before := r.volumes(t, 1)
-	restarts := r.restarts()
+	restarts, restarted := r.restarts(), map[*replica]int{}
+	for _, x := range r.replicas {
+		restarted[x] = x.processes["controller"].restarts()
+	}
 	if err := r.plane.KillAPI(); err != nil {
 		t.Fatal(err)
 	}
@@ -145,15 +154,23 @@ func testAPIAway(t *testing.T, r *rig) {
 		before, count, took.Seconds(), r.restarts()-restarts)
 	r.settle(t, "after the minute")
 
+	r.slow(t, 2*time.Second)
 	r.deleteClaims(t, names...)
+	left := r.fewer(t, count)
 	if err := r.plane.PauseAPI(); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(30 * time.Second)
+	r.slow(t, 0)
 	if err := r.plane.ResumeAPI(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.innocent(t, "as soon as the API server goes on")
 	took = r.gone(t)
-	t.Logf("hung for half a minute during %d deletions: all gone %.1f s later", count, took.Seconds())
+	t.Logf("hung for half a minute with %d of %d volumes left: all gone %.1f s later", left, count, took.Seconds())
+	for _, x := range r.replicas {
+		if n := x.processes["controller"].restarts(); n > restarted[x] {
+			t.Errorf("the controller of %s has ended %d times", x.pod, n-restarted[x])
+		}
+	}
 }

@@ -51,6 +51,7 @@ func TestControl(t *testing.T) {
 	r.scenario(t, "impostor", testImpostor)
 	r.scenario(t, "node lost", testLost)
 	r.scenario(t, "other chassis", testChassis)
+	r.scenario(t, "other name", testOtherName)
 }
 
 // isolate builds lvme and runs this test anew in a network namespace of its own, with the scenarios that were asked for.

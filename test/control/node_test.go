@@ -26,7 +26,7 @@ type node struct {
 	host    *agenttest.Host
 	options agent.Options
 	wire    *wire
-	// slow is for how long each lvcreate does nothing at first.
+	// slow is for how long each lvcreate and lvremove does nothing at first.
 	slow atomic.Int64
 	// made counts the lvcreates of volumes.
 	made atomic.Int32
@@ -122,10 +122,7 @@ func (l *life) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		if len(c.Args) > 0 && c.Args[0] == "lvcreate" {
-			l.node.made.Add(1)
-			time.Sleep(time.Duration(l.node.slow.Load()))
-		}
+		l.node.note(c)
 		result, err := l.next.Run(ctx, c)
 		answers <- answer{result, err}
 	}()
@@ -134,6 +131,19 @@ func (l *life) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 		return a.result, a.err
 	case <-l.over:
 		return run.Result{}, errOver
+	}
+}
+
+// note counts a command that is about to run, and holds it up if it is to be slow.
+func (n *node) note(c run.Cmd) {
+	if c.Name != "lvm" {
+		return
+	}
+	if c.Args[0] == "lvcreate" {
+		n.made.Add(1)
+	}
+	if c.Args[0] == "lvcreate" || c.Args[0] == "lvremove" {
+		time.Sleep(time.Duration(n.slow.Load()))
 	}
 }
 

@@ -32,8 +32,9 @@ import (
 const (
 	namespace  = kube.DefaultNamespace
 	apiAddress = "10.88.0.1"
-	// patience is how long anything may take. It says nothing of speed: the machine may be busy with other things.
-	patience = 5 * time.Minute
+	// patience is how long anything may take. It says nothing of speed: the machine may be busy with other things, and
+	// a router waits for five minutes before it gives a store to another node.
+	patience = 10 * time.Minute
 )
 
 // values are those of the chart. Pauses are short, so that the test is.
