@@ -28,7 +28,7 @@ TESTFLAGS ?=
 # packages with tests that drive nodes from outside. internal/arch fails when one
 # is missing here.
 REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
-OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane)
+OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control)
 REALRUN := ^Test(Real|Bed|Enter)
 # Which rounds of csi-sanity, and how long the data tests: all and full in test-full.
 export LVME_SANITY ?= thin-mount
