@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,12 +58,29 @@ func testCopies(t *testing.T, r *rig) {
 // expand asks for a larger volume and waits until it is.
 func (r *rig) expand(t *testing.T, claim, size string) {
 	t.Helper()
+	r.enlarge(t, claim, size)
+	took := r.awaitSize(t, claim, size)
+	t.Logf("%s expanded to %s after %.1f s", claim, size, took.Seconds())
+}
+
+// enlarge asks for a larger volume.
+func (r *rig) enlarge(t *testing.T, claim, size string) {
+	t.Helper()
 	patch := fmt.Appendf(nil, `{"spec":{"resources":{"requests":{"storage":%q}}}}`, size)
-	c, err := r.client.CoreV1().PersistentVolumeClaims(users).Patch(t.Context(), claim, types.MergePatchType, patch, metav1.PatchOptions{})
+	_, err := r.client.CoreV1().PersistentVolumeClaims(users).Patch(t.Context(), claim, types.MergePatchType, patch, metav1.PatchOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	took := await(t, claim+" has "+size, func(ctx context.Context) (bool, string) {
+}
+
+// awaitSize waits until a claim's volume has that size.
+func (r *rig) awaitSize(t *testing.T, claim, size string) (took time.Duration) {
+	t.Helper()
+	return await(t, claim+" has "+size, func(ctx context.Context) (bool, string) {
+		c, err := r.client.CoreV1().PersistentVolumeClaims(users).Get(ctx, claim, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
 		v, err := r.client.CoreV1().PersistentVolumes().Get(ctx, c.Spec.VolumeName, metav1.GetOptions{})
 		if err != nil {
 			return false, err.Error()
@@ -70,5 +88,4 @@ func (r *rig) expand(t *testing.T, claim, size string) {
 		have := v.Spec.Capacity[corev1.ResourceStorage]
 		return have.String() == size, have.String() + ", " + r.events(ctx, claim)
 	})
-	t.Logf("%s expanded to %s after %.1f s", claim, size, took.Seconds())
 }

@@ -51,6 +51,40 @@ func testAgentKilled(t *testing.T, r *rig) {
 	}
 }
 
+// testAgentKilledLater: an agent is killed while it copies, expands and deletes, once before LVM has done it and once
+// after.
+func testAgentKilledLater(t *testing.T, r *rig) {
+	n := r.node("node2")
+	for _, name := range []string{"early", "late"} {
+		r.claim(t, name, "waits", "1Gi")
+		r.pod(t, name, "node2", name)
+		r.bound(t, name)
+	}
+	r.deletePods(t)
+	for _, name := range []string{"early", "late"} {
+		during := func(verb string, begin, end func()) {
+			hold := n.host.LVM.Hold(verb)
+			begin()
+			wait(t, hold, n)
+			n.kill()
+			if name == "early" {
+				n.host.LVM.Inject(lvmtest.Fault{Verb: verb, Crash: true})
+			}
+			hold.Release()
+			time.Sleep(time.Second)
+			r.innocent(t, name+" in "+verb+", while the agent is away")
+			n.boot(t)
+			end()
+		}
+		snapshot, clone := name+"-snapshot", name+"-clone"
+		during("lvcreate", func() { r.takeSnapshot(t, snapshot, name) }, func() { r.awaitSnapshot(t, snapshot) })
+		during("lvcreate", func() { r.claim(t, clone, "waits", "1Gi", of("VolumeSnapshot", snapshot)) }, func() { r.bound(t, clone) })
+		during("lvextend", func() { r.enlarge(t, name, "2Gi") }, func() { r.awaitSize(t, name, "2Gi") })
+		during("lvremove", func() { r.deleteClaims(t, clone) }, func() { r.claimGone(t, clone) })
+		r.settle(t, name)
+	}
+}
+
 // wait waits until a command has come to be held.
 func wait(t *testing.T, h *lvmtest.Hold, n *node) {
 	t.Helper()
@@ -104,6 +138,14 @@ func testRouterKilled(t *testing.T, r *rig) {
 	t.Logf("the router of %s killed with %d volumes left; all gone %.1f s later", other.pod, left, took.Seconds())
 }
 
+// made is for how many volumes and snapshots LVM was asked, on all nodes.
+func (r *rig) made() (n int32) {
+	for _, one := range r.all() {
+		n += one.made.Load()
+	}
+	return n
+}
+
 // volumes waits until there are so many volumes.
 func (r *rig) volumes(t *testing.T, least int) (count int) {
 	t.Helper()
@@ -129,13 +171,15 @@ func (r *rig) fewer(t *testing.T, than int) (left int) {
 // testAPIAway: the API server is killed while volumes are made, and hangs while they are deleted.
 func testAPIAway(t *testing.T, r *rig) {
 	const count = 12
-	r.slow(t, 2*time.Second)
+	r.slow(t, 10*time.Second)
 	var names []string
+	asked := r.made()
 	for i := range count {
 		names = append(names, fmt.Sprintf("api-%d", i))
 		r.claim(t, names[i], "now", "1Gi")
 	}
-	before := r.volumes(t, 1)
+	await(t, "some are being made", func(context.Context) (bool, string) { return r.made() > asked+1, fmt.Sprint(r.made(), asked) })
+	before := r.volumes(t, 0)
 	restarts, restarted := r.restarts(), map[*replica]int{}
 	for _, x := range r.replicas {
 		restarted[x] = x.processes["controller"].restarts()
@@ -165,8 +209,7 @@ func testAPIAway(t *testing.T, r *rig) {
 	if err := r.plane.ResumeAPI(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.innocent(t, "as soon as the API server goes on")
-	took = r.gone(t)
+	took = r.gone(t) // meanwhile some are deleted, and their objects are not yet
 	t.Logf("hung for half a minute with %d of %d volumes left: all gone %.1f s later", left, count, took.Seconds())
 	for _, x := range r.replicas {
 		if n := x.processes["controller"].restarts(); n > restarted[x] {

@@ -39,19 +39,28 @@ func TestControl(t *testing.T) {
 		return
 	}
 	r := start(t, set, dir)
-	r.scenario(t, "provision", testProvision)
-	r.scenario(t, "capacity", testCapacity)
-	r.scenario(t, "copies", testCopies)
-	r.scenario(t, "certificates", testCertificates)
-	r.scenario(t, "agent killed while it creates", testAgentKilled)
-	r.scenario(t, "router killed", testRouterKilled)
-	r.scenario(t, "API server away", testAPIAway)
-	r.scenario(t, "node cut off", testCutOff)
-	r.scenario(t, "node hangs", testHang)
-	r.scenario(t, "impostor", testImpostor)
-	r.scenario(t, "node lost", testLost)
-	r.scenario(t, "other chassis", testChassis)
-	r.scenario(t, "other name", testOtherName)
+	for _, s := range []struct {
+		name string
+		play func(*testing.T, *rig)
+	}{
+		{"provision", testProvision},
+		{"capacity", testCapacity},
+		{"copies", testCopies},
+		{"certificates", testCertificates},
+		{"agent killed while it creates", testAgentKilled},
+		{"agent killed later", testAgentKilledLater},
+		{"router killed", testRouterKilled},
+		{"node cut off", testCutOff},
+		{"node hangs", testHang},
+		{"impostor", testImpostor},
+		{"node lost", testLost},
+		{"other chassis", testChassis},
+		{"rights", testRights},
+		{"API server away", testAPIAway},
+		{"other name", testOtherName},
+	} {
+		r.scenario(t, s.name, s.play)
+	}
 }
 
 // isolate builds lvme and runs this test anew in a network namespace of its own, with the scenarios that were asked for.

@@ -45,11 +45,23 @@ func of(kind, name string) func(*corev1.PersistentVolumeClaim) {
 // snapshot makes a snapshot of a claim's volume and waits until it can be used.
 func (r *rig) snapshot(t *testing.T, name, claim string) {
 	t.Helper()
+	r.takeSnapshot(t, name, claim)
+	r.awaitSnapshot(t, name)
+}
+
+// takeSnapshot asks for a snapshot of a claim's volume.
+func (r *rig) takeSnapshot(t *testing.T, name, claim string) {
+	t.Helper()
 	s := &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	s.Spec.Source.PersistentVolumeClaimName = &claim
 	if _, err := r.snapshots.SnapshotV1().VolumeSnapshots(users).Create(t.Context(), s, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// awaitSnapshot waits until a snapshot can be used.
+func (r *rig) awaitSnapshot(t *testing.T, name string) {
+	t.Helper()
 	await(t, "snapshot "+name+" is ready", func(ctx context.Context) (bool, string) {
 		s, err := r.snapshots.SnapshotV1().VolumeSnapshots(users).Get(ctx, name, metav1.GetOptions{})
 		if err != nil || s.Status == nil || s.Status.ReadyToUse == nil {
@@ -171,6 +183,23 @@ func (r *rig) deleteClaims(t *testing.T, names ...string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// claimGone waits until a claim that was deleted is gone, and its volume with it.
+func (r *rig) claimGone(t *testing.T, name string) {
+	t.Helper()
+	await(t, "the volume of "+name+" is gone", func(ctx context.Context) (bool, string) {
+		list, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, v := range list.Items {
+			if v.Spec.ClaimRef.Name == name {
+				return false, string(v.Status.Phase) + ", " + r.events(ctx, v.Name)
+			}
+		}
+		return true, ""
+	})
 }
 
 // gone waits until no claim, volume or snapshot is left.

@@ -164,6 +164,30 @@ func (r *rig) leader(t *testing.T, lease string) *replica {
 	return leader
 }
 
+// testRights: whatever went before, nobody was ever refused anything by the API server. It is not for after a restart of
+// the API server, which refuses everything until it has read its rules.
+func testRights(t *testing.T, r *rig) {
+	lines := 0
+	for _, x := range r.replicas {
+		for name, p := range x.processes {
+			text, err := os.ReadFile(p.log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				lines++
+				if low := strings.ToLower(line); strings.Contains(low, "forbidden") || strings.Contains(low, "denied") {
+					t.Errorf("%s: %s", name, line)
+				}
+			}
+		}
+	}
+	if lines == 0 {
+		t.Error("nobody has said anything")
+	}
+	t.Logf("nothing was refused in %d lines of logs", lines)
+}
+
 // restarts are those of all processes.
 func (r *rig) restarts() (n int) {
 	for _, x := range r.replicas {
