@@ -190,7 +190,7 @@ func TestNodeDiesWhileCreating(t *testing.T) {
 		}
 		return false
 	})
-	if took := time.Since(start); took > 2*quick().GiveUp {
+	if took := time.Since(start); took > quick().GiveUp+patience {
 		t.Errorf("gave up after %s", took)
 	}
 	if owed, want := p.owed(), storeKey(0)+" pvc"; owed != want {
