@@ -65,6 +65,12 @@ func testImpostor(t *testing.T, r *rig) {
 			t.Errorf("%s has refused %q agents", x.pod, refused)
 		}
 	}
+	n.kill() // now it is the only one, and the seat is still that of the other
+	r.claim(t, "patient", "waits", "1Gi")
+	r.pod(t, "patient", "node1", "patient")
+	time.Sleep(10 * time.Second)
+	n.boot(t)
+	r.bound(t, "patient")
 	labels, err := r.labels(t.Context())
 	if err != nil || labels["node1"] != n.store() || labels["impostor"] != "" {
 		t.Errorf("the labels are %v, %v", labels, err)
@@ -72,7 +78,7 @@ func testImpostor(t *testing.T, r *rig) {
 	if made := m.made.Load(); made != 0 {
 		t.Errorf("the impostor was asked for %d volumes", made)
 	}
-	t.Logf("5 volumes were made by the genuine one, none by the other")
+	t.Logf("6 volumes were made by the genuine one, which was away for a while; none by the other")
 	m.kill()
 	m.deleteNode(t)
 	r.forget(m)
