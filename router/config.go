@@ -43,6 +43,8 @@ type Config struct {
 	// the same time. Whoever comes then is told Aborted.
 	Changes int
 	// Refresh is the age at which a capacity that is asked for is fetched anew.
+	// With csi-provisioner asking every 30 s, what changes on a node by itself,
+	// such as a drive that is taken, is known to the scheduler within a minute.
 	Refresh time.Duration
 	// CapacityWait bounds how long GetCapacity waits for a fresh value.
 	CapacityWait time.Duration
@@ -58,7 +60,7 @@ const (
 	DefaultSettle       = time.Minute
 	DefaultTend         = 10 * time.Second
 	DefaultChanges      = 8
-	DefaultRefresh      = 30 * time.Second
+	DefaultRefresh      = 15 * time.Second
 	DefaultCapacityWait = time.Second
 )
 
