@@ -12,7 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -63,14 +62,14 @@ func (m meta) labels() map[string]string {
 
 // build makes an index with one image for each binary, in the order of their
 // architectures.
-func build(binaries map[string]string, m meta, gzip bool) (v1.ImageIndex, error) {
+func build(binaries map[string]string, m meta) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, arch := range slices.Sorted(maps.Keys(binaries)) {
 		binary, err := readStatic(binaries[arch], arch)
 		if err != nil {
 			return nil, err
 		}
-		image, err := buildOne(binary, arch, m, gzip)
+		image, err := buildOne(binary, arch, m)
 		if err != nil {
 			return nil, fmt.Errorf("image for %s: %w", arch, err)
 		}
@@ -108,8 +107,8 @@ func readStatic(file, arch string) ([]byte, error) {
 }
 
 // buildOne makes the image of one architecture.
-func buildOne(binary []byte, arch string, m meta, gzip bool) (v1.Image, error) {
-	layer, err := programLayer(binary, m.created, gzip)
+func buildOne(binary []byte, arch string, m meta) (v1.Image, error) {
+	layer, err := programLayer(binary, m.created)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +139,7 @@ func buildOne(binary []byte, arch string, m meta, gzip bool) (v1.Image, error) {
 
 // programLayer holds the program and the directories, each of root's and as old
 // as the image.
-func programLayer(binary []byte, created time.Time, gzip bool) (v1.Layer, error) {
+func programLayer(binary []byte, created time.Time) (v1.Layer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, dir := range directories {
@@ -155,10 +154,7 @@ func programLayer(binary []byte, created time.Time, gzip bool) (v1.Layer, error)
 		return nil, fmt.Errorf("end of the layer: %w", err)
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }
-	if gzip {
-		return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
-	}
-	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCIUncompressedLayer), tarball.WithCompression(compression.None))
+	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 }
 
 // writeFile adds a file to a tar.

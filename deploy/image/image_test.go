@@ -153,30 +153,26 @@ func must[T any](v T, err error) T {
 
 // TestLayout reads the archive as ctr and skopeo do.
 func TestLayout(t *testing.T) {
-	for _, gzip := range []string{"--gzip=true", "--gzip=false"} {
-		t.Run(gzip, func(t *testing.T) {
-			printed, file := made(t, gzip, "--binary", "amd64="+program64(t, elf.EM_X86_64, false), "--binary", "arm64="+program64(t, elf.EM_AARCH64, false),
-				"--ref", "lvme/lvme:v1", "--version", "v1", "--revision", "abc", "--created", "1700000000")
-			ix, named := index(t, unpacked(t, file))
-			if err := validate.Index(ix); err != nil {
-				t.Error(err)
-			}
-			if want := "lvme/lvme:v1@" + named.Digest.String(); printed != want {
-				t.Errorf("printed %q, want %q", printed, want)
-			}
-			if got := named.Annotations["io.containerd.image.name"]; got != "docker.io/lvme/lvme:v1" {
-				t.Errorf("containerd's name is %q", got)
-			}
-			manifest := must(ix.IndexManifest())
-			var platforms []string
-			for _, d := range manifest.Manifests {
-				platforms = append(platforms, d.Platform.String())
-				checkImage(t, must(ix.Image(d.Digest)), d.Platform.Architecture)
-			}
-			if want := []string{"linux/amd64", "linux/arm64"}; !slices.Equal(platforms, want) {
-				t.Errorf("platforms %q, want %q", platforms, want)
-			}
-		})
+	printed, file := made(t, "--binary", "amd64="+program64(t, elf.EM_X86_64, false), "--binary", "arm64="+program64(t, elf.EM_AARCH64, false),
+		"--ref", "lvme/lvme:v1", "--version", "v1", "--revision", "abc", "--created", "1700000000")
+	ix, named := index(t, unpacked(t, file))
+	if err := validate.Index(ix); err != nil {
+		t.Error(err)
+	}
+	if want := "lvme/lvme:v1@" + named.Digest.String(); printed != want {
+		t.Errorf("printed %q, want %q", printed, want)
+	}
+	if got := named.Annotations["io.containerd.image.name"]; got != "docker.io/lvme/lvme:v1" {
+		t.Errorf("containerd's name is %q", got)
+	}
+	manifest := must(ix.IndexManifest())
+	var platforms []string
+	for _, d := range manifest.Manifests {
+		platforms = append(platforms, d.Platform.String())
+		checkImage(t, must(ix.Image(d.Digest)), d.Platform.Architecture)
+	}
+	if want := []string{"linux/amd64", "linux/arm64"}; !slices.Equal(platforms, want) {
+		t.Errorf("platforms %q, want %q", platforms, want)
 	}
 }
 

@@ -29,7 +29,6 @@ type options struct {
 	meta     meta
 	ref      string
 	output   string
-	gzip     bool
 }
 
 // run makes the image and prints its digest.
@@ -38,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	index, err := build(o.binaries, o.meta, o.gzip)
+	index, err := build(o.binaries, o.meta)
 	if err != nil {
 		return err
 	}
@@ -68,7 +67,6 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	})
 	fs.StringVar(&o.ref, "ref", "lvme/lvme:latest", "name and tag of the image")
 	fs.StringVar(&o.output, "output", "", "`FILE` to write it to, an OCI layout in a tar that docker load takes too")
-	fs.BoolVar(&o.gzip, "gzip", true, "compress its layers")
 	fs.StringVar(&o.meta.version, "version", "unknown", "version, for its labels")
 	fs.StringVar(&o.meta.revision, "revision", "", "commit, for its labels")
 	created := fs.Int64("created", 0, "`SECONDS` since 1970 at which it counts as made, such as the commit's")
