@@ -46,12 +46,13 @@ func Build(ctx context.Context, dir string) (path string, err error) {
 	return path, nil
 }
 
-// Install puts the binary and a drive-class configuration on the node.
+// Install puts the binary and a drive-class configuration on the node, for good: a power cut that comes soon after
+// takes neither.
 func Install(ctx context.Context, node *bed.Node, binary, config string) error {
 	if err := node.Put(ctx, binary, Binary, 0o755); err != nil {
 		return err
 	}
-	_, err := Sh(ctx, node, `mkdir -p "$(dirname "$1")" && printf %s "$2" >"$1"`, Config, config)
+	_, err := Sh(ctx, node, `mkdir -p "$(dirname "$1")" && printf %s "$2" >"$1" && sync -f "$1" "$3"`, Config, config, Binary)
 	return err
 }
 
