@@ -76,6 +76,11 @@ CLUSTERFLAGS ?=
 cluster: bin/cluster ## a Kubernetes of two virtual bare-metal nodes with lvme on it, which stays up
 	bin/cluster $(CLUSTERFLAGS) up
 
+.PHONY: cluster-build
+cluster-build: bin/cluster ## only build what it and its tests consist of: Kubernetes, sidecars, the nodes' image
+	bin/cluster build
+	go run ./test/cluster/parts/cmd/parts e2e.test
+
 .PHONY: cluster-down
 cluster-down: bin/cluster ## end it
 	bin/cluster down
@@ -196,4 +201,4 @@ clean: ## remove what was built here; the bed's cache stays (bin/bed clean)
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z][a-z0-9-]*:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
