@@ -32,7 +32,7 @@ func isolate(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if _, err := cluster.MakeRelease(t.Context(), dir); err != nil {
+	if _, err := cluster.MakeRelease(t.Context(), dir, "test"); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")

@@ -54,9 +54,9 @@ func ReadRelease(dir string) (Release, error) {
 	return r, json.Unmarshal(raw, &r)
 }
 
-// MakeRelease builds lvme from the source tree in which the working directory is, and puts the image into a directory.
-// The image's tag changes with the program.
-func MakeRelease(ctx context.Context, dir string) (Release, error) {
+// MakeRelease builds lvme from the source tree in which the working directory is, as the version of that name, and puts
+// the image into a directory. The image's tag changes with the program.
+func MakeRelease(ctx context.Context, dir, version string) (Release, error) {
 	mod, err := command(ctx, "", "go", "env", "GOMOD")
 	if err != nil {
 		return Release{}, err
@@ -66,7 +66,7 @@ func MakeRelease(ctx context.Context, dir string) (Release, error) {
 		return Release{}, err
 	}
 	binary := filepath.Join(dir, "lvme")
-	build := []string{"env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", binary, "./cmd/lvme"}
+	build := []string{"env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X github.com/lvme/lvme/driver.version=" + version, "-o", binary, "./cmd/lvme"}
 	if _, err := command(ctx, source, build...); err != nil {
 		return Release{}, err
 	}

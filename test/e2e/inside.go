@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lvme/lvme/test/cluster"
 	"github.com/lvme/lvme/test/e2e/bench"
 	"github.com/lvme/lvme/test/e2e/fault"
 	"github.com/lvme/lvme/test/e2e/suite"
@@ -176,6 +177,19 @@ func standIns(ctx context.Context, b *bench.Bench) error {
 	return nil
 }
 
+// releases are lvme as the cluster was brought up with it, and as it is upgraded to.
+func (c *config) releases() ([]cluster.Release, error) {
+	var all []cluster.Release
+	for _, dir := range []string{"release", nextDir} {
+		r, err := cluster.ReadRelease(filepath.Join(c.dir, dir))
+		if err != nil {
+			return nil, fmt.Errorf("find lvme's release: %w", err)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
 // faults breaks the cluster.
 func (c *config) faults(ctx context.Context, b *bench.Bench, deadline time.Time) (string, error) {
 	plays, err := filter(fault.Plays, c.only, func(p fault.Play) string { return p.Name })
@@ -185,7 +199,11 @@ func (c *config) faults(ctx context.Context, b *bench.Bench, deadline time.Time)
 	if !c.full {
 		plays = slices.DeleteFunc(plays, func(p fault.Play) bool { return !p.Quick })
 	}
-	missed, err := fault.Run(ctx, b, plays, deadline, func(r fault.Report) {
+	releases, err := c.releases()
+	if err != nil {
+		return "", err
+	}
+	missed, err := fault.Run(ctx, b, releases, plays, deadline, func(r fault.Report) {
 		word := "ok"
 		if r.Err != nil {
 			word = "FAILED"

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lvme/lvme/test/cluster"
 	"github.com/lvme/lvme/test/cluster/parts"
 )
 
@@ -129,8 +130,22 @@ func (c *config) down(ctx context.Context) error {
 	return nil
 }
 
-// parts makes Kubernetes' test suite, and its image where it is wanted, and returns flags that say where they are.
+// nextDir is where, below the cluster's directory, the release is that lvme is upgraded to: the same source under another
+// version.
+const nextDir = "next"
+
+// parts makes Kubernetes' test suite, and its image where it is wanted, and returns flags that say where they are; and the
+// release to upgrade to.
 func (c *config) parts(ctx context.Context) ([]string, error) {
+	if c.stages.has(faultStage) {
+		dir := filepath.Join(c.dir, nextDir)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		if _, err := cluster.MakeRelease(ctx, dir, nextDir); err != nil {
+			return nil, err
+		}
+	}
 	if !c.stages.has(specStage) {
 		return nil, nil
 	}

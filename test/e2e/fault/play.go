@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lvme/lvme/test/cluster"
 	"github.com/lvme/lvme/test/e2e/bench"
 )
 
@@ -23,6 +24,7 @@ var Plays = []Play{
 	{"agent killed while it provisions", true, agentKilled},
 	{"agent's pod deleted in the middle of a slow lvcreate", true, slowCreate},
 	{"both controllers killed while they provision", true, controllersKilled},
+	{"lvme upgraded under pods that write", true, upgraded},
 	{"network cut between the nodes", false, networkCut},
 	{"API server down for a minute", false, apiDown},
 	{"node powered off and back", false, powerCut},
@@ -43,9 +45,10 @@ const (
 	settleLimit = 5 * time.Minute
 )
 
-// Run plays until deadline, and tells of each play. It returns the names of those that were not begun.
-func Run(ctx context.Context, b *bench.Bench, plays []Play, deadline time.Time, told func(Report)) (missed []string, err error) {
-	s := &scene{Bench: b}
+// Run plays until deadline, and tells of each play. It returns the names of those that were not begun. An upgrade is
+// from one of the releases to another.
+func Run(ctx context.Context, b *bench.Bench, releases []cluster.Release, plays []Play, deadline time.Time, told func(Report)) (missed []string, err error) {
+	s := &scene{Bench: b, releases: releases}
 	began := time.Now()
 	if err := s.furnish(ctx); err != nil {
 		return nil, fmt.Errorf("make the residents: %w", err)
@@ -71,18 +74,24 @@ func Run(ctx context.Context, b *bench.Bench, plays []Play, deadline time.Time, 
 // scene is what a play has: the cluster, and the residents.
 type scene struct {
 	*bench.Bench
+	releases []cluster.Release
 	contents []bench.Content
 	homes    map[string]string // the node of each resident
+	note     string            // what the play that runs tells beside the comparison
 }
 
 // play runs one play, and compares.
 func (s *scene) play(ctx context.Context, p Play) Report {
 	r := Report{Name: p.Name}
 	began := time.Now()
+	s.note = ""
 	r.Err = p.do(ctx, s)
 	if r.Err == nil {
 		v, err := s.Settle(ctx, settleLimit, s.contents)
 		r.Figures, r.Err = v.String(), err
+	}
+	if s.note != "" {
+		r.Figures += "; " + s.note
 	}
 	r.Took = time.Since(began)
 	return r

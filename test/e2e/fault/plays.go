@@ -56,17 +56,12 @@ exit $there`
 // and ends when it may.
 func slowCreate(ctx context.Context, s *scene) error {
 	node := s.Nodes[0]
-	held := make(chan error, 1)
-	pid := ""
-	go func() {
-		var err error
-		pid, err = s.Sh(ctx, node, freeze)
-		held <- err
-	}()
+	held := s.hold(ctx, node)
 	if err := s.wave(ctx, "slow", node); err != nil {
 		return err
 	}
-	if err := <-held; err != nil {
+	pid, err := held()
+	if err != nil {
 		return err
 	}
 	deleted := s.deleteAgent(ctx, node)
@@ -80,6 +75,23 @@ func slowCreate(ctx context.Context, s *scene) error {
 		return err
 	}
 	return s.over(ctx, "slow")
+}
+
+// hold begins to wait for the next lvcreate of a node, to hold it. The function that it returns tells which that is.
+func (s *scene) hold(ctx context.Context, node string) (held func() (pid string, err error)) {
+	type result struct {
+		pid string
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		pid, err := s.Sh(ctx, node, freeze)
+		done <- result{pid, err}
+	}()
+	return func() (string, error) {
+		r := <-done
+		return r.pid, r.err
+	}
 }
 
 // deleteAgent deletes the agent's pod of a node with two seconds of grace, and returns when it is gone.

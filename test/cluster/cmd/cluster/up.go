@@ -196,7 +196,7 @@ func (c *config) makeRelease(ctx context.Context, log func(string, ...any)) (clu
 	if err := os.MkdirAll(c.releaseDir(), 0o755); err != nil {
 		return cluster.Release{}, err
 	}
-	release, err := cluster.MakeRelease(ctx, c.releaseDir())
+	release, err := cluster.MakeRelease(ctx, c.releaseDir(), "test")
 	if err == nil {
 		log("lvme %s built: %.1fs", release.Tag, time.Since(start).Seconds())
 	}
