@@ -59,13 +59,12 @@ build: ## the static binary bin/lvme
 bed: bin/bed ## the image of the virtual node, from Debian packages; kept in a cache
 	bin/bed build
 
-.PHONY: bin/bed
-bin/bed:
-	@$(STATIC) go build -o $@ ./test/bed/cmd/bed
+.PHONY: bin/bed bin/cluster bin/e2e
+bin/bed bin/cluster: bin/%:
+	@$(STATIC) go build -o $@ ./test/$*/cmd/$*
 
-.PHONY: bin/cluster
-bin/cluster:
-	@$(STATIC) go build -o $@ ./test/cluster/cmd/cluster
+bin/e2e:
+	@$(STATIC) go build -o $@ ./test/e2e
 
 ##@ Cluster
 
@@ -122,10 +121,6 @@ test-full: export LVME_DATA := full
 test-full: test-unit bed ## the whole matrix in the bed, and the bed itself; an hour and more
 	$(call real,60m)
 	$(OUTOFBED) -timeout 60m $(TESTFLAGS) $(OUTSIDE) ./test/bed
-
-.PHONY: bin/e2e
-bin/e2e:
-	@$(STATIC) go build -o $@ ./test/e2e
 
 # As in: make e2e E2EFLAGS='-stages walk'
 E2EFLAGS ?=

@@ -47,6 +47,7 @@ func TestControl(t *testing.T) {
 		{"capacity", testCapacity},
 		{"copies", testCopies},
 		{"certificates", testCertificates},
+		{"authority", testAuthority},
 		{"agent killed while it creates", testAgentKilled},
 		{"agent killed later", testAgentKilledLater},
 		{"router killed", testRouterKilled},
