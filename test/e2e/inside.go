@@ -106,8 +106,8 @@ func (c *config) specs(ctx context.Context, b *bench.Bench, deadline time.Time) 
 	if err := standIns(ctx, b); err != nil {
 		return "", err
 	}
-	if c.agnhost != "" {
-		if err := b.Do(ctx, "import", c.agnhost); err != nil {
+	for _, image := range strings.FieldsFunc(c.images, func(r rune) bool { return r == ',' }) {
+		if err := b.Do(ctx, "import", image); err != nil {
 			return "", err
 		}
 	}
@@ -158,7 +158,7 @@ func (c *config) choose(ctx context.Context, r suite.Runner) ([]string, error) {
 	return filter(fit, c.only, func(spec string) string { return spec })
 }
 
-// standIns are images of the suite for which busybox does: they only give a shell.
+// standInFor are images of the suite for which busybox does, but for a few specs of the whole suite: they only give a shell.
 var standInFor = []string{
 	"registry.k8s.io/e2e-test-images/nginx:1.15-4",
 	"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0",

@@ -36,7 +36,7 @@ type config struct {
 	report   string
 	attached string // set by the first process for the second: what it took to bring the cluster up
 	testing  string // e2e.test, of the first for the second
-	agnhost  string
+	images   string
 }
 
 func main() {
@@ -64,7 +64,7 @@ func (c *config) flags() *flag.FlagSet {
 	fs.StringVar(&c.report, "report", "", "`file` that gets the results as a table, as for docs/testing.md")
 	fs.StringVar(&c.attached, "attached", "", "for the program itself")
 	fs.StringVar(&c.testing, "e2e.test", "", "for the program itself")
-	fs.StringVar(&c.agnhost, "agnhost", "", "for the program itself")
+	fs.StringVar(&c.images, "images", "", "for the program itself")
 	return fs
 }
 
@@ -153,18 +153,18 @@ func (c *config) parts(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []parts.Part{parts.E2ETest}
+	var images []parts.Part
 	if c.full {
-		list = append(list, parts.ImageAgnhost)
+		images = append(images, parts.ImageAgnhost, parts.ImageGNU)
 	}
-	if err := set.Ensure(ctx, list...); err != nil {
+	if err := set.Ensure(ctx, append(images, parts.E2ETest)...); err != nil {
 		return nil, fmt.Errorf("make Kubernetes' test suite: %w", err)
 	}
-	flags := []string{"-e2e.test", set.Path(parts.E2ETest)}
-	if c.full {
-		flags = append(flags, "-agnhost", set.Path(parts.ImageAgnhost))
+	var paths []string
+	for _, p := range images {
+		paths = append(paths, set.Path(p))
 	}
-	return flags, nil
+	return []string{"-e2e.test", set.Path(parts.E2ETest), "-images", strings.Join(paths, ",")}, nil
 }
 
 // The stages.

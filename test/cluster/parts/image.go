@@ -3,9 +3,11 @@ package parts
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,6 +25,7 @@ type image struct {
 	module  string // of the sidecars' modules, or empty
 	program Part
 	shell   bool // on top of busybox and its applets
+	gnu     bool // with what coreutils has and busybox has not
 	extra   func(l *layer)
 	cmd     []string // arguments of the program unless others are given
 }
@@ -33,6 +36,7 @@ var images = []image{
 	{part: ImagePause, ref: "registry.k8s.io/pause:3.10.2", program: pause},
 	{part: ImageBusybox, ref: "registry.k8s.io/e2e-test-images/busybox:1.37.0-1", shell: true},
 	{part: ImageAgnhost, ref: "registry.k8s.io/e2e-test-images/agnhost:2.63.0", program: agnhost, shell: true, extra: agnhostFiles, cmd: []string{"pause"}},
+	{part: ImageGNU, ref: "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0", shell: true, gnu: true},
 	{part: ImageProvisioner, ref: "registry.k8s.io/sig-storage/csi-provisioner:%s", module: provisionerModule, program: provisioner},
 	{part: ImageResizer, ref: "registry.k8s.io/sig-storage/csi-resizer:%s", module: resizerModule, program: resizer},
 	{part: ImageSnapshotter, ref: "registry.k8s.io/sig-storage/csi-snapshotter:%s", module: snapshotterModule, program: snapshotter},
@@ -75,6 +79,9 @@ func (img image) needs() []Part {
 	var needs []Part
 	if img.shell {
 		needs = append(needs, busybox)
+	}
+	if img.gnu {
+		needs = append(needs, coreutils)
 	}
 	if img.program != "" {
 		needs = append(needs, img.program)
@@ -160,6 +167,11 @@ func (s *Set) layers(ctx context.Context, img image) ([][]byte, error) {
 	if err := add(base); err != nil {
 		return nil, fmt.Errorf("make the base of %s: %w", img.ref, err)
 	}
+	if img.gnu {
+		if err := add(s.gnuFiles); err != nil {
+			return nil, fmt.Errorf("put coreutils into %s: %w", img.ref, err)
+		}
+	}
 	if img.program == "" {
 		return layers, nil
 	}
@@ -209,6 +221,18 @@ func (s *Set) shellFiles(ctx context.Context, l *layer) error {
 		if name != "bin/busybox" {
 			l.link(name, "/bin/busybox")
 		}
+	}
+	return nil
+}
+
+// gnuFiles is what is used of coreutils.
+func (s *Set) gnuFiles(l *layer) error {
+	for _, name := range slices.Sorted(maps.Keys(coreutilsFiles)) {
+		raw, err := os.ReadFile(filepath.Join(s.Path(coreutils), name))
+		if err != nil {
+			return err
+		}
+		l.file(coreutilsFiles[name], 0o755, raw)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -156,14 +157,14 @@ func TestExtract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "busybox")
-	if err := extract(bytes.NewReader(raw), "bin/busybox", file); err != nil {
+	dir := t.TempDir()
+	if err := extract(bytes.NewReader(raw), dir, "bin/busybox"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(file); err != nil || string(got) != "program" {
+	if got, err := os.ReadFile(filepath.Join(dir, "busybox")); err != nil || string(got) != "program" {
 		t.Errorf("extracted %q, %v", got, err)
 	}
-	if err := extract(bytes.NewReader(raw), "bin/bash", file); err == nil {
-		t.Error("what is not there was extracted")
+	if err := extract(bytes.NewReader(raw), dir, "bin/busybox", "bin/bash"); err == nil || !strings.Contains(err.Error(), "bin/bash") {
+		t.Errorf("what is not there was extracted: %v", err)
 	}
 }

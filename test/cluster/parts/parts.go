@@ -38,6 +38,7 @@ const (
 	ImagePause              Part = "image-pause"
 	ImageBusybox            Part = "image-busybox"
 	ImageAgnhost            Part = "image-agnhost"
+	ImageGNU                Part = "image-gnu"
 	ImageProvisioner        Part = "image-csi-provisioner"
 	ImageResizer            Part = "image-csi-resizer"
 	ImageSnapshotter        Part = "image-csi-snapshotter"
@@ -47,6 +48,7 @@ const (
 // Parts that others are made of.
 const (
 	busybox     Part = "busybox"
+	coreutils   Part = "coreutils"
 	pause       Part = "pause"
 	agnhost     Part = "agnhost"
 	provisioner Part = "csi-provisioner"
@@ -72,7 +74,7 @@ func Sidecars() []Part {
 
 // E2E is what Kubernetes' own test suite needs, beyond a cluster.
 func E2E() []Part {
-	return []Part{ImageAgnhost, E2ETest, Ginkgo}
+	return []Part{ImageAgnhost, ImageGNU, E2ETest, Ginkgo}
 }
 
 // recipe says how a part is made.
@@ -104,6 +106,7 @@ func Open(log func(format string, args ...any)) (*Set, error) {
 		return nil, err
 	}
 	s.addBusybox()
+	s.addCoreutils()
 	s.addPause()
 	return s, s.addCRDs()
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lvme/lvme/test/bed"
@@ -20,24 +21,48 @@ func (s *Set) addBusybox() {
 		lines: []string{"1", "busybox-static"},
 		file:  "busybox",
 		make: func(ctx context.Context, dir string) error {
-			packed, unpacked := io.Pipe()
-			result := make(chan error, 1)
-			go func() {
-				err := bed.Packages(ctx, "busybox-static", unpacked, s.cache.Log)
-				unpacked.CloseWithError(err)
-				result <- err
-			}()
-			err := extract(packed, "bin/busybox", filepath.Join(dir, "busybox"))
-			packed.CloseWithError(err)
-			return errors.Join(err, <-result)
+			return s.fromPackages(ctx, dir, "busybox-static", "bin/busybox")
 		},
 	}
 }
 
-// extract writes the file whose path ends so out of a tar stream, and reads the stream to its end.
-func extract(stream io.Reader, suffix, file string) error {
+// The files of coreutils and where they are in an image. Some specs want a dd that knows nocache, which busybox's does
+// not; and a shell that looks for programs in PATH, where busybox's takes its own.
+var coreutilsFiles = map[string]string{
+	"dash":                 "bin/sh",
+	"dd":                   "usr/local/bin/dd",
+	"ld-linux-x86-64.so.2": "lib64/ld-linux-x86-64.so.2",
+	"libc.so.6":            "usr/lib/x86_64-linux-gnu/libc.so.6",
+}
+
+// addCoreutils describes them. The part is their directory.
+func (s *Set) addCoreutils() {
+	s.recipes[coreutils] = recipe{
+		lines: []string{"1", "coreutils,dash"},
+		make: func(ctx context.Context, dir string) error {
+			return s.fromPackages(ctx, dir, "coreutils,dash", "bin/dash", "bin/dd", "/ld-linux-x86-64.so.2", "/libc.so.6")
+		},
+	}
+}
+
+// fromPackages puts those files of Debian packages, and of what they depend on, into a directory whose paths end so.
+func (s *Set) fromPackages(ctx context.Context, dir, names string, suffixes ...string) error {
+	packed, unpacked := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		err := bed.Packages(ctx, names, unpacked, s.cache.Log)
+		unpacked.CloseWithError(err)
+		result <- err
+	}()
+	err := extract(packed, dir, suffixes...)
+	packed.CloseWithError(err)
+	return errors.Join(err, <-result)
+}
+
+// extract writes the files whose paths end so out of a tar stream into a directory, and reads the stream to its end.
+func extract(stream io.Reader, dir string, suffixes ...string) error {
 	files := tar.NewReader(stream)
-	found := false
+	missing := slices.Clone(suffixes)
 	for {
 		header, err := files.Next()
 		if errors.Is(err, io.EOF) {
@@ -46,20 +71,21 @@ func extract(stream io.Reader, suffix, file string) error {
 		if err != nil {
 			return fmt.Errorf("read Debian's packages: %w", err)
 		}
-		if header.Typeflag != tar.TypeReg || !strings.HasSuffix(header.Name, suffix) {
+		i := slices.IndexFunc(missing, func(suffix string) bool { return strings.HasSuffix(header.Name, suffix) })
+		if header.Typeflag != tar.TypeReg || i < 0 {
 			continue
 		}
 		raw, err := io.ReadAll(files)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", header.Name, err)
 		}
-		if err := os.WriteFile(file, raw, 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(header.Name)), raw, 0o755); err != nil {
 			return err
 		}
-		found = true
+		missing = slices.Delete(missing, i, i+1)
 	}
-	if !found {
-		return fmt.Errorf("no package of Debian holds %s", suffix)
+	if len(missing) > 0 {
+		return fmt.Errorf("no package of Debian holds %s", strings.Join(missing, ", "))
 	}
 	_, err := io.Copy(io.Discard, stream) // an archive is followed by padding
 	return err
