@@ -66,6 +66,12 @@ type pool struct {
 
 	// pendingThin and pendingThick are promised to creates that are running.
 	pendingThin, pendingThick int64
+	// seqno is LVM's count of the VG's changes when it was last reported, changes
+	// our own; saved is the seqno of the last copy of its metadata, 0 for not
+	// known, and backingUp says that one will be made.
+	seqno, saved int64
+	changes      int
+	backingUp    bool
 	// wiperRuns says that something of wiping is being worked on, healing that
 	// the pool will be looked at again soon.
 	wiperRuns, healing bool
@@ -115,7 +121,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	}
 	before := p.entries
 	p.vg, p.tags, p.away, p.stale, p.missing = r.VG(), tags, false, "", r.MissingPVs
-	p.extent, p.size, p.free = r.ExtentSize, r.Size, r.Free
+	p.extent, p.size, p.free, p.seqno = r.ExtentSize, r.Size, r.Free, r.Seqno
 	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
 	p.thinBytes, p.thinMeta, p.thinActive = 0, 0, false
 	p.drives = poolDrives(r, known)
