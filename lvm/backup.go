@@ -18,6 +18,8 @@ type Saved struct {
 	// Seqno is the VG's at that moment: see VGReport.
 	Seqno int64
 	At    time.Time
+	// PVs are the UUIDs of its drives.
+	PVs []string
 }
 
 // Backup writes the metadata of vg, as text from which vgcfgrestore(8) makes
@@ -64,11 +66,10 @@ var (
 	backupTime  = regexp.MustCompile(`^creation_time = (\d{1,12})(\s|$)`)
 	backupVG    = regexp.MustCompile(`^([A-Za-z0-9+_.-]+) \{$`)
 	backupUUID  = regexp.MustCompile(`^\tid = "([A-Za-z0-9-]+)"$`)
+	backupPV    = regexp.MustCompile(`^\t\t\tid = "([A-Za-z0-9-]+)"$`)
+	backupLVs   = regexp.MustCompile(`^\tlogical_volumes \{$`)
 	backupSeqno = regexp.MustCompile(`^\tseqno = (\d{1,18})$`)
 )
-
-// backupHead is how many lines of a backup are looked at.
-const backupHead = 40
 
 // ReadBackup reads what a file that Backup has made says of itself. One that is
 // cut short is ErrReport.
@@ -89,10 +90,10 @@ func ReadBackup(file string) (Saved, error) {
 
 func parseBackup(lines *bufio.Scanner) (Saved, error) {
 	var s Saved
-	var whole bool
-	for n := 0; lines.Scan(); n++ {
+	var whole, head = false, true
+	for lines.Scan() {
 		line := lines.Text()
-		if n < backupHead {
+		if head = head && !backupLVs.MatchString(line); head {
 			s.take(line)
 		}
 		if line != "" {
@@ -119,6 +120,9 @@ func (s *Saved) take(line string) {
 	}
 	if m := backupUUID.FindStringSubmatch(line); m != nil && s.UUID == "" {
 		s.UUID = m[1]
+	}
+	if m := backupPV.FindStringSubmatch(line); m != nil {
+		s.PVs = append(s.PVs, m[1])
 	}
 	if m := backupSeqno.FindStringSubmatch(line); m != nil && s.Seqno == 0 {
 		s.Seqno, _ = strconv.ParseInt(m[1], 10, 64)

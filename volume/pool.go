@@ -60,6 +60,7 @@ type pool struct {
 	thinBytes          int64 // data of the thin pool, 0 without one
 	thinMeta           int64
 	thinActive         bool
+	unzeroed, queues   bool // the thin pool is not as it must be: see mendPool
 	entries            map[string]entry
 	wiping             map[string]int64 // LVs on their way out, raw bytes
 	strange            []string         // LVs that are not lvme's
@@ -123,7 +124,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	p.vg, p.tags, p.away, p.stale, p.missing = r.VG(), tags, false, "", r.MissingPVs
 	p.extent, p.size, p.free, p.seqno = r.ExtentSize, r.Size, r.Free, r.Seqno
 	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
-	p.thinBytes, p.thinMeta, p.thinActive = 0, 0, false
+	p.thinBytes, p.thinMeta, p.thinActive, p.unzeroed, p.queues = 0, 0, false, false, false
 	p.drives = poolDrives(r, known)
 	for _, lv := range r.LVs {
 		p.loadLV(lv, before)
@@ -136,6 +137,7 @@ func (p *pool) loadLV(lv lvm.LV, before map[string]entry) {
 	case lv.Hidden:
 	case lv.Name == poolLV && lv.SegType == "thin-pool":
 		p.thinBytes, p.thinMeta, p.thinActive = lv.Size, lv.MetadataSize, lv.Active
+		p.unzeroed, p.queues = !lv.Zero, lv.WhenFull != "error"
 	case strings.HasPrefix(lv.Name, wipePrefix):
 		p.wiping[lv.Name] = lv.Size
 	case strings.HasPrefix(lv.Name, volumePrefix), strings.HasPrefix(lv.Name, snapshotPrefix):
