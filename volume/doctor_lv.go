@@ -21,7 +21,7 @@ func (pt *patient) lookLVs(context.Context) {
 				err = fmt.Errorf("it is called a %s and its tags say otherwise", lv.Name[:1])
 			}
 			if err != nil {
-				pt.add(SeverityError, CheckStrange, pt.path(lv.Name), "grep -A 6 '^\t\t"+lv.Name+" {' "+pt.store.backupDirOf(pt.pool)+"/*.vg",
+				pt.add(SeverityError, CheckStrange, pt.path(lv.Name), "grep -A 6 '"+lv.Name+" {' "+pt.store.backupDirOf(pt.pool)+"/*.vg",
 					"its tags cannot be read (%v), so that it is left alone and not served. A copy of the metadata shows the tags that it had: give them back with lvchange --addtag and --deltag", err)
 			}
 		case strings.HasPrefix(lv.Name, poolLV+"_meta"):
