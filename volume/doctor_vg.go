@@ -45,7 +45,7 @@ func (pt *patient) byHand(verb string, args ...string) string { return pt.vg.ByH
 // unseen is what is said of what could not be looked at: that is never the same
 // as nothing being wrong with it.
 func (pt *patient) unseen(on string, err error) {
-	pt.add(SeverityWarning, CheckLook, on, "", "it could not be looked at: %v", err)
+	pt.add(SeverityWarning, CheckLook, on, "", "it could not be looked at: %s", strings.TrimSuffix(err.Error(), "."))
 }
 
 // vgChecks look at a VG, one thing each.
@@ -249,8 +249,7 @@ func (pt *patient) lookDevices(ctx context.Context) {
 			pt.unseen(name, err)
 		}
 		if slices.ContainsFunc(below, func(u dm.Underlying) bool { return u.Gone }) {
-			pt.add(SeverityError, CheckDevice, name, "dmsetup remove --force "+name,
-				"the drive below this device was pulled: it answers nothing but errors, also when the drive is back. Stop what uses it, remove it, and restart the agent")
+			pt.goneBelow(name)
 		}
 	}
 	known := pt.knownDevices(pt.report)
@@ -269,6 +268,19 @@ func (pt *patient) lookDevices(ctx context.Context) {
 		if !known[name] {
 			pt.add(SeverityWarning, CheckDevice, name, "dmsetup remove "+name, "LVM has no logical volume for this device: a command that was cut short, or somebody else, has left it")
 		}
+	}
+}
+
+// goneBelow tells of a device whose drive was pulled. Of a mirror the other leg
+// works on: nothing of it may be removed.
+func (pt *patient) goneBelow(name string) {
+	switch {
+	case pt.tags.layout != "mirrored":
+		pt.add(SeverityError, CheckDevice, name, "dmsetup remove --force "+name,
+			"the drive below this device was pulled: it answers nothing but errors, also when the drive is back. Stop what uses it, remove it, and restart the agent")
+	case pt.report.MissingPVs == 0:
+		pt.add(SeverityError, CheckDevice, name, pt.byHand("lvchange", "--refresh", pt.thin()),
+			"the drive below this leg of a mirror was pulled and is back, and the kernel does not use it: the mirror has one leg")
 	}
 }
 

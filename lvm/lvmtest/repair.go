@@ -71,6 +71,21 @@ func (f *Fake) LoseThin(vg, lv string) {
 	delete(v.pool.kernel.thins, v.thinID)
 }
 
+// CutShort has LVM be one change of a pool ahead of the kernel, as when a
+// command ends between the two.
+func (f *Fake) CutShort(vg, pool string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mustLV(vg, pool).transaction++
+}
+
+// Wipe overwrites the beginning of a drive: LVM knows nothing of it any more.
+func (f *Fake) Wipe(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mustDrive(path).pv = nil
+}
+
 // AddDevice makes a device-mapper device that no LV is.
 func (f *Fake) AddDevice(name string) {
 	f.mu.Lock()
@@ -192,9 +207,14 @@ func (f *Fake) vgcfgbackup(c *command) answer {
 
 // lvs answers for one LV what a full report does not tell.
 func (f *Fake) lvs(c *command) answer {
-	v, a := c.lv(c.args[0])
-	if v == nil {
+	vgName, name, _ := strings.Cut(c.args[0], "/")
+	g, a := c.vg(vgName)
+	if g == nil {
 		return a
+	}
+	v := g.lv(name)
+	if v == nil {
+		return no("Failed to find logical volume %q", c.args[0])
 	}
 	values := fields{"vg_autoactivation": flag(v.vg.autoactivation), "discards": v.discards}
 	if v.segType == "thin-pool" && v.discards == "" {
