@@ -68,7 +68,7 @@ func (pt *patient) lookSettings(ctx context.Context) {
 // and one after the look at the pool both lack nobody was just making; and what
 // is found is looked for once more, since a person may act on it.
 func (pt *patient) lookThins(ctx context.Context) {
-	if !pt.active || pt.status.HeldRoot || pt.status.Mode != lvm.PoolWritable || pt.lv.TransactionID != pt.status.TransactionID {
+	if !pt.adopted || !pt.active || pt.status.HeldRoot || pt.status.Mode != lvm.PoolWritable || pt.lv.TransactionID != pt.status.TransactionID {
 		return
 	}
 	first, err := pt.compareThins(ctx)

@@ -379,7 +379,10 @@ func TestDoctorHalfMade(t *testing.T) {
 				s, err := Open(t.Context(), o)
 				must(t, err)
 				only := 0
-				plan := s.Plan(func(drive.Verdict) bool { only++; return only <= map[drive.Layout]int{drive.PerDrive: 1, drive.Mirrored: 2}[layout] })
+				plan := s.Plan(func(drive.Verdict) bool {
+					only++
+					return only <= map[drive.Layout]int{drive.PerDrive: 1, drive.Mirrored: 2}[layout]
+				})
 				strikes := 2 // Init makes two attempts
 				if layout == drive.Mirrored && n == 2 {
 					strikes = 4 // of two commands each

@@ -19,6 +19,8 @@ type patient struct {
 	name  string
 	vg    lvm.VG
 	tags  vgRecord
+	// adopted says that this host is the node of the store.
+	adopted bool
 	// report is what LVM said first; pool and has are the thin pool in it.
 	report lvm.VGReport
 	lv     lvm.LV
@@ -67,7 +69,7 @@ var vgChecks = []func(*patient, context.Context){
 func (d *diagnosis) examine(ctx context.Context, p *pool) []Finding {
 	s := d.store
 	s.mu.RLock()
-	pt := &patient{store: s, pool: p, name: VGName(p.id), vg: p.vg, tags: p.tags}
+	pt := &patient{store: s, pool: p, name: VGName(p.id), vg: p.vg, tags: p.tags, adopted: d.rec != nil}
 	s.mu.RUnlock()
 	var err error
 	if pt.report, err = s.LVM.Report(ctx, pt.vg); err != nil {
@@ -115,7 +117,7 @@ func (pt *patient) lookPool(ctx context.Context) {
 		pt.status, pt.active = status, true
 	case isGone(err):
 		pt.add(SeverityError, CheckPoolOff, pt.thin(), pt.byHand("lvchange", "-ay", "-K", pt.thin()),
-			"the thin pool is not active, and so no volume in it is served. The agent activates it at its start: its log says why it could not")
+			"the thin pool is not active, and so no volume in it is served. The agent activates it at its start. If LVM says that its check failed, see \"Damaged pool metadata\" in docs/operations.md")
 	default:
 		pt.unseen(pt.thin(), err)
 	}
@@ -196,6 +198,9 @@ const (
 
 // lookBackup: the metadata have a copy that is nearly what they are now.
 func (pt *patient) lookBackup(context.Context) {
+	if !pt.adopted {
+		return
+	}
 	dir := pt.store.backupDirOf(pt.pool)
 	all, err := backups(dir)
 	if err != nil {

@@ -36,6 +36,7 @@ var scenarios = []struct {
 	{"identity", testIdentity},
 	{"adopt", testAdopt},
 	{"half a mirror", testHalfMirror},
+	{"copies of the metadata", testBackup},
 }
 
 func TestFake(t *testing.T) {

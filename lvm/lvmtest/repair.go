@@ -95,10 +95,10 @@ func (f *Fake) AddDevice(name string) {
 
 // program runs those beside LVM that package lvm starts.
 func (f *Fake) program(c run.Cmd) (run.Result, bool) {
-	switch c.Name {
-	case "dmsetup":
+	switch {
+	case c.Name == "dmsetup" && c.Args[0] == "message":
 		return f.message(c.Args).result(), true
-	case "thin_ls":
+	case c.Name == "thin_ls" && c.Args[0] == "-m":
 		return f.thinLS(c.Args).result(), true
 	}
 	return run.Result{}, false
