@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -88,7 +89,9 @@ func (c *clinic) types(found []Finding) {
 	}
 }
 
-func (c *clinic) hand(verb string, args ...string) { c.tool(c.T, "bash", "-ec", c.vg.ByHand(verb, args...)) }
+func (c *clinic) hand(verb string, args ...string) {
+	c.tool(c.T, "bash", "-ec", c.vg.ByHand(verb, args...))
+}
 
 func (c *clinic) message(words string) {
 	c.Helper()
@@ -183,10 +186,12 @@ func (c *clinic) damage(content []byte) {
 			at = report.PVs[0].PEStart + seg.Start*report.ExtentSize
 		}
 	}
-	whole := readDevice(c.T, c.vg.Devices[0], at, 2*metaBlock)
+	first := readDevice(c.T, c.vg.Devices[0], at, metaBlock)
+	vital := c.vitalBlock(at)
 	writeDevice(c.T, c.vg.Devices[0], at, make([]byte, metaBlock))
 	c.is(c.diagnose(), symptom{SeverityError, CheckPoolMode, "VG/pool", "--repair"}, symptom{SeverityError, CheckPoolOff, "VG/pool", "lvchange"})
-	writeDevice(c.T, c.vg.Devices[0], at, append(whole[:metaBlock:metaBlock], bytes.Repeat([]byte("?"), metaBlock)...))
+	writeDevice(c.T, c.vg.Devices[0], at, first)
+	writeDevice(c.T, c.vg.Devices[0], at+vital*metaBlock, bytes.Repeat([]byte("?"), metaBlock))
 	wantErr(c.T, "activation", c.lvm().Activate(c.Context(), c.vg, poolLV), lvm.ErrNeedsRepair)
 	c.is(c.diagnose(), symptom{SeverityError, CheckPoolOff, "VG/pool", "lvchange"})
 	pt := &patient{vg: c.vg, name: c.vg.Name}
@@ -199,6 +204,26 @@ func (c *clinic) damage(content []byte) {
 	c.copyNow()
 	c.is(c.diagnose())
 	c.Log("damaged metadata: found, repaired by hand, and gone")
+}
+
+// vitalBlock is a block of the pool's metadata, which begin there on the drive,
+// without which they do not pass a check and can still be repaired.
+func (c *clinic) vitalBlock(at int64) int64 {
+	c.Helper()
+	out := c.tool(c.T, "bash", "-ec", `
+		cd "$(mktemp -d)"
+		dd if="$1" of=whole bs=4096 skip=$(($2 / 4096)) count=4096 status=none
+		for b in $(seq 1 60); do
+			cp whole hurt
+			head -c 4096 /dev/zero | tr '\0' '?' | dd of=hurt bs=4096 seek=$b conv=notrunc status=none
+			if thin_check hurt >&2; then continue; fi
+			rm -f new; truncate -s 16M new
+			if thin_repair -i hurt -o new >&2 && thin_check new >&2; then echo $b; exit; fi
+		done
+		exit 1`, "bash", c.vg.Devices[0], fmt.Sprint(at))
+	n, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	c.ok(err)
+	return n
 }
 
 // agentReleases: a snapshot that a process of lvme's has left goes at a start.
