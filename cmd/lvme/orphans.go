@@ -34,7 +34,12 @@ func newOrphans(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "orphans --pvs FILE|-", Short: "Show volumes and snapshots that the cluster does not know", Long: orphansHelp,
 		Example: "  kubectl get pv,volumesnapshotcontent -o json | lvme orphans --pvs -\n  lvme orphans --pvs list.json -o json | jq -r '.orphans[].delete'",
-		Args:    cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if pvs == "" {
+				return errors.New("the cluster's list is to be named: --pvs FILE, or --pvs - for standard input")
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := env.enter(); err != nil {
 				return err
@@ -52,7 +57,6 @@ func newOrphans(env *environment) *cobra.Command {
 	out.add(cmd)
 	cmd.Flags().StringVar(&pvs, "pvs", "", "`file` with the cluster's PersistentVolumes and VolumeSnapshotContents as a\nlist in JSON; - for standard input")
 	cmd.Flags().DurationVar(&grace, "grace", time.Hour, "how old a volume must be before it is said how to delete it")
-	_ = cmd.MarkFlagRequired("pvs") // fails only for a flag that does not exist
 	return cmd
 }
 
