@@ -38,6 +38,10 @@ func (k kernel) Info(_ context.Context, name string) (dm.Info, error) {
 
 func (k kernel) Names(context.Context) ([]string, error) { return nil, nil }
 
+func (k kernel) Below(context.Context, string) ([]dm.Underlying, error) { return nil, nil }
+
+func (k kernel) Read(context.Context, string, int64, int) ([]byte, error) { return nil, dm.ErrNotFound }
+
 func (k kernel) Present(path string) error {
 	if slices.Contains(k.away, path) {
 		return dm.ErrNotFound
@@ -49,6 +53,7 @@ var testVG = VG{Name: "lvme-x", Devices: []string{"/dev/nvme0n1", "/dev/nvme1n1"
 
 // calls are all the calls that change something, with arguments that LVM takes.
 var calls = map[string]func(context.Context, *LVM, VG) error{
+	"SetZeroing": func(ctx context.Context, l *LVM, vg VG) error { return l.SetZeroing(ctx, vg, "pool") },
 	"CreateVG": func(ctx context.Context, l *LVM, vg VG) error {
 		return l.CreateVG(ctx, VGSpec{Name: vg.Name, Devices: vg.Devices})
 	},

@@ -102,7 +102,7 @@ var kinds = []struct {
 	{ErrNotSupported, says(`Required device-mapper target\(s\) not detected|Failure to communicate with kernel device-mapper driver|without using device-mapper kernel driver`)},
 	{ErrNoVG, says(`Volume group "[^"]*" not found`)},
 	{ErrNotFound, says(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Snapshot origin LV \S+ not found|Pool \S+ not found in Volume group|Logical volume \S+ not found in volume group`)},
-	{errNoChange, says(`No size change|matches existing size|not larger than existing size|Error when full is already set|New VG name must differ from the old VG name`)},
+	{errNoChange, says(`No size change|matches existing size|not larger than existing size|Error when full is already set|already zero new blocks|New VG name must differ from the old VG name`)},
 	{ErrExists, says(`already exists`)},
 	{ErrMetadataFull, says(`exceeds maximum metadata size|too large for circular buffer`)},
 	{ErrNoSpace, says(`[Ii]nsufficient free space|Insufficient suitable allocatable extents|reached threshold|above threshold, new volumes are not allowed`)},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -165,4 +166,20 @@ func count(s string) (int64, error) {
 		return 0, fmt.Errorf("%w: %q is not a count", ErrReport, s)
 	}
 	return int64(n), nil
+}
+
+// DeviceNames are the devices that the kernel has of a VG, those of hidden LVs
+// included.
+func (l *LVM) DeviceNames(ctx context.Context, vg string) ([]string, error) {
+	all, err := l.kernel.Names(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("devices of VG %s: %w", vg, err)
+	}
+	prefix := dm.DeviceName(vg, "")
+	return slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(name, prefix) }), nil
+}
+
+// DevicesBelow are the block devices that a device of the kernel lies on.
+func (l *LVM) DevicesBelow(ctx context.Context, name string) ([]dm.Underlying, error) {
+	return l.kernel.Below(ctx, name)
 }

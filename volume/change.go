@@ -34,6 +34,7 @@ func (s *Store) reload(ctx context.Context, p *pool) error {
 		s.heal(p)
 		return fmt.Errorf("look at VG %s: %w", vg.Name, domainError(err))
 	}
+	s.changedByReport(p)
 	return nil
 }
 
@@ -100,7 +101,7 @@ func (s *Store) change(ctx context.Context, p *pool, command func(lvm.VG) error,
 	if p.missing > 0 {
 		return fmt.Errorf("VG %s is not changed while %d of its drives are missing: %w", VGName(p.id), p.missing, ErrAway)
 	}
-	return s.apply(ctx, p, command, effect)
+	return s.apply(ctx, p, command, func() { effect(); s.changed(p) })
 }
 
 // apply is change for commands that only switch devices on and off. After a

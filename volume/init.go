@@ -303,6 +303,9 @@ func (s *Store) furnish(ctx context.Context, p *pool) error {
 			return fmt.Errorf("activate the thin pool: %w", err)
 		}
 	}
+	if err := s.mendPool(ctx, p); err != nil {
+		return err
+	}
 	if p.wantsInitWipe() {
 		return s.makeInitWipe(ctx, p)
 	}

@@ -221,6 +221,7 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 		return err
 	}
 	s.pools[id] = p
+	s.changedByReport(p)
 	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", len(p.entries), "drives", p.driveNames())
 	return nil
 }

@@ -60,12 +60,19 @@ type pool struct {
 	thinBytes          int64 // data of the thin pool, 0 without one
 	thinMeta           int64
 	thinActive         bool
+	unzeroed, queues   bool // the thin pool is not as it must be: see mendPool
 	entries            map[string]entry
 	wiping             map[string]int64 // LVs on their way out, raw bytes
 	strange            []string         // LVs that are not lvme's
 
 	// pendingThin and pendingThick are promised to creates that are running.
 	pendingThin, pendingThick int64
+	// seqno is LVM's count of the VG's changes when it was last reported, changes
+	// our own; saved is the seqno of the last copy of its metadata, 0 for not
+	// known, and backingUp says that one will be made.
+	seqno, saved int64
+	changes      int
+	backingUp    bool
 	// wiperRuns says that something of wiping is being worked on, healing that
 	// the pool will be looked at again soon.
 	wiperRuns, healing bool
@@ -115,9 +122,9 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	}
 	before := p.entries
 	p.vg, p.tags, p.away, p.stale, p.missing = r.VG(), tags, false, "", r.MissingPVs
-	p.extent, p.size, p.free = r.ExtentSize, r.Size, r.Free
+	p.extent, p.size, p.free, p.seqno = r.ExtentSize, r.Size, r.Free, r.Seqno
 	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
-	p.thinBytes, p.thinMeta, p.thinActive = 0, 0, false
+	p.thinBytes, p.thinMeta, p.thinActive, p.unzeroed, p.queues = 0, 0, false, false, false
 	p.drives = poolDrives(r, known)
 	for _, lv := range r.LVs {
 		p.loadLV(lv, before)
@@ -130,6 +137,7 @@ func (p *pool) loadLV(lv lvm.LV, before map[string]entry) {
 	case lv.Hidden:
 	case lv.Name == poolLV && lv.SegType == "thin-pool":
 		p.thinBytes, p.thinMeta, p.thinActive = lv.Size, lv.MetadataSize, lv.Active
+		p.unzeroed, p.queues = !lv.Zero, lv.WhenFull != "error"
 	case strings.HasPrefix(lv.Name, wipePrefix):
 		p.wiping[lv.Name] = lv.Size
 	case strings.HasPrefix(lv.Name, volumePrefix), strings.HasPrefix(lv.Name, snapshotPrefix):

@@ -73,7 +73,9 @@ func fastClass(layout drive.Layout, thin, thick int) drive.Config {
 func (r *rig) options(cfg drive.Config) Options {
 	return Options{
 		Dir: r.dir, Machine: hostrecord.Machine{ID: strings.Repeat("a", 32)}, Config: cfg, Blocks: r.blocks, Drives: r.drives, Background: true,
-		LVM: lvm.New(r.runner, r.kernel, lvm.WithObserver(r.calls.observe)),
+		// Commands are counted, and a copy would be one: tests of copies say when.
+		BackupAfter: time.Hour,
+		LVM:         lvm.New(r.runner, r.kernel, lvm.WithObserver(r.calls.observe)),
 	}
 }
 
@@ -131,6 +133,13 @@ func eventually(t *testing.T, what string, happened func() bool) {
 
 // fakeRig is a host in memory with two drives.
 func fakeRig(t *testing.T) *rig {
+	r, fake := sickRig(t)
+	t.Cleanup(func() { fake.Check(t) })
+	return r
+}
+
+// sickRig is fakeRig for states that no healthy host comes into.
+func sickRig(t *testing.T) (*rig, *lvmtest.Fake) {
 	fake := lvmtest.New()
 	host := &fakeHost{Fake: fake}
 	r := &rig{runner: fake, kernel: fake, blocks: host, dir: t.TempDir(), write: host.write}
@@ -138,8 +147,7 @@ func fakeRig(t *testing.T) *rig {
 		fake.AddDrive(fmt.Sprintf("/dev/nvme%dn1", i), 2<<30)
 	}
 	r.drives = func(context.Context) ([]drive.Drive, error) { return host.drives(), nil }
-	t.Cleanup(func() { fake.Check(t) })
-	return r
+	return r, fake
 }
 
 // fakeHost is what lies around LVM on the host in memory.

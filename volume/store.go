@@ -43,6 +43,9 @@ type Options struct {
 	// Background: wipe what was deleted. One process a host does that, the
 	// agent.
 	Background bool
+	// BackupAfter is how long a VG must be left alone before its metadata are
+	// copied in the background, the usual time if 0.
+	BackupAfter time.Duration
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 }

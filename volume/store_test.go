@@ -36,6 +36,7 @@ var scenarios = []struct {
 	{"identity", testIdentity},
 	{"adopt", testAdopt},
 	{"half a mirror", testHalfMirror},
+	{"copies of the metadata", testBackup},
 }
 
 func TestFake(t *testing.T) {
@@ -573,10 +574,15 @@ func testRestart(t *testing.T, r *rig) {
 	vg := again.pools[v.Key.VG].vg
 	must(t, again.LVM.Snapshot(ctx, vg, lvm.SnapshotSpec{Name: half.lv, Origin: snap.Key.LV, Tags: half.tags()}))
 	must(t, again.LVM.Rename(ctx, again.pools[thick.Key.VG].vg, thick.Key.LV, "w-crashed0"))
+	p := again.pools[v.Key.VG]
+	must(t, p.exclusively(ctx, func() error { return again.reload(ctx, p) }))
+	_, err = again.Activate(ctx, Key{key, v.Key.VG, half.lv})
+	wantErr(t, "activate what is half-made", err, ErrPrecondition)
 	again.Close()
 	mended := r.open(t, cfg)
-	_, err = mended.Activate(ctx, Key{key, v.Key.VG, half.lv})
-	wantErr(t, "activate what is half-made", err, ErrPrecondition)
+	if got, err := mended.Volume(ctx, Key{key, v.Key.VG, half.lv}); err != nil || got.Bytes != 128*mib {
+		t.Errorf("a start makes of a half-made restore %+v, %v", got, err)
+	}
 	whole := mustCreate(t, mended, CreateSpec{Name: "half", Source: snap.Key, Size: size(128 * mib)})
 	if whole.Bytes != 128*mib {
 		t.Errorf("a half-made restore became %+v", whole)

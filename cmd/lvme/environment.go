@@ -31,7 +31,7 @@ type environment struct {
 	getenv   func(string) string
 	hostname func() (string, error)
 	// enter makes the process one of the host; it is called before anything of
-	// the host is touched, and may start the program anew.
+	// the host is touched, or standard input read, and may start the program anew.
 	enter func() error
 	// given is where a file that was given to this program is to be found: in a
 	// container one of the container. It is asked after enter.
@@ -64,16 +64,21 @@ func isTerminal(f *os.File) bool {
 
 // process is this process on its host.
 type process struct {
-	image *os.File // root of the container's image, nil on a host directly
+	entered bool
+	image   *os.File // root of the container's image, nil on a host directly
 }
 
 func (p *process) enter() (err error) {
+	if p.entered {
+		return nil
+	}
 	if os.Geteuid() != 0 {
 		return errors.New("drives and LVM are root's: run it as root")
 	}
 	if p.image, err = hostns.Enter(os.Environ()); err != nil {
 		return fmt.Errorf("join the host's namespaces: %w", err)
 	}
+	p.entered = true
 	return nil
 }
 

@@ -18,6 +18,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // it was tried, or refused, and stderr says why
 	exitUsage  = 2 // the command line is wrong; nothing was tried
+	exitFound  = 3 // of `lvme doctor`: something is wrong
 )
 
 const rootHelp = `lvme gives the NVMe drives of this node to Kubernetes as fast local volumes,
@@ -30,7 +31,8 @@ const rootExample = `  lvme drives                 which drives there are, and w
   lvme init --dry-run         what taking the free ones would make
   lvme init                   take them
   lvme agent                  serve volumes on them
-  lvme pools                  how full they are`
+  lvme pools                  how full they are
+  lvme doctor                 what is wrong, and what mends it`
 
 // program is the root command with all commands below it.
 type program struct {
@@ -53,7 +55,7 @@ func newProgram(env *environment) *program {
 	root.SetErr(env.stderr)
 	addVerbosity(root)
 	root.AddGroup(&cobra.Group{ID: "show", Title: "Show:"}, &cobra.Group{ID: "change", Title: "Change:"}, &cobra.Group{ID: "serve", Title: "Serve:"})
-	group(root, "show", newDrives(env), newPools(env), newVolumes(env), newSnapshots(env))
+	group(root, "show", newDrives(env), newPools(env), newVolumes(env), newSnapshots(env), newOrphans(env), newDoctor(env))
 	group(root, "change", newInit(env), newAdopt(env))
 	group(root, "serve", newAgent(env), newController(env))
 	root.AddCommand(newConfig(env), newVersion(env))
@@ -83,6 +85,9 @@ func (p *program) run(args []string) int {
 	cmd, err := p.root.ExecuteContextC(context.Background())
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, errFindings) {
+		return exitFound
 	}
 	complain(p.env, err)
 	if p.understood && !errors.As(err, new(usageError)) {

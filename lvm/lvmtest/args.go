@@ -21,7 +21,7 @@ type command struct {
 
 // withValue are the options that take a value as their next argument.
 var withValue = []string{
-	"--devices", "--config", "-n", "-L", "-V", "-p", "-m", "-o", "--addtag", "--deltag", "--type", "--stripes", "--stripesize",
+	"--devices", "--config", "-f", "-n", "-L", "-V", "-p", "-m", "-o", "--addtag", "--deltag", "--type", "--stripes", "--stripesize",
 	"--chunksize", "--poolmetadata", "--poolmetadatasize", "--poolmetadataspare", "--zero", "--discards", "--errorwhenfull",
 	"--metadatasize", "--physicalextentsize", "--setautoactivation", "--reportformat", "--configreport",
 }

@@ -130,6 +130,16 @@ func (f *Fake) lvchange(c *command) answer {
 		return v.activate(c.has("-K"))
 	case c.has("-an"):
 		return v.deactivate()
+	case c.has("--zero"):
+		if c.value("--zero") == "n" {
+			v.noZero = true
+			return v.vg.commit()
+		}
+		if !v.noZero {
+			return no("Logical volume %s already zero new blocks.", v.path())
+		}
+		v.noZero = false
+		return v.vg.commit()
 	case c.has("--errorwhenfull"):
 		if !v.queue {
 			return no("Error when full is already set for %s.", v.path())
@@ -166,6 +176,9 @@ func (v *lv) deactivate() answer {
 		return no("Logical volume %s in use.", v.path())
 	}
 	v.active = false
+	for _, p := range v.vg.pvs {
+		p.orphaned = slices.DeleteFunc(p.orphaned, func(o *lv) bool { return o == v || o.parent == v })
+	}
 	return answer{}
 }
 

@@ -33,6 +33,8 @@ type Fake struct {
 	drives    []*drive
 	absent    bool
 	noTargets []string
+	lacks     []string // programs
+	extra     []string // devices of device-mapper that no LV is
 	faults    []*Fault
 	holds     []*Hold
 }
@@ -64,7 +66,9 @@ func (f *Fake) Sign(path, signature string) {
 func (f *Fake) Unplug(path string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mustDrive(path).away = true
+	d := f.mustDrive(path)
+	d.away = true
+	d.orphan()
 }
 
 // Plug brings an unplugged drive back under the path to.
@@ -196,7 +200,17 @@ func (f *Fake) SkipActivation(vg, lv string) {
 // Run implements run.Runner.
 func (f *Fake) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	if c.Name != "lvm" {
-		if f.Else != nil {
+		f.mu.Lock()
+		lacks := slices.Contains(f.lacks, c.Name)
+		res, known := run.Result{}, false
+		if !lacks {
+			res, known = f.program(c)
+		}
+		f.mu.Unlock()
+		if known {
+			return res, nil
+		}
+		if f.Else != nil && !lacks {
 			return f.Else.Run(ctx, c)
 		}
 		return run.Result{}, fmt.Errorf("%s: %w", c.Name, run.ErrNotInstalled)
@@ -223,6 +237,9 @@ func (f *Fake) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	return res, nil
 }
 
+// reads are the verbs that change nothing.
+var reads = []string{"version", "fullreport", "vgcfgbackup", "lvs"}
+
 func (f *Fake) execute(c run.Cmd) run.Result {
 	in, err := parseArgs(c.Args)
 	if err != nil {
@@ -231,14 +248,14 @@ func (f *Fake) execute(c run.Cmd) run.Result {
 	verbs := map[string]func(*Fake, *command) answer{
 		"version": (*Fake).version, "fullreport": (*Fake).report,
 		"vgcreate": (*Fake).vgcreate, "vgremove": (*Fake).vgremove, "vgrename": (*Fake).vgrename, "vgchange": (*Fake).vgchange,
-		"pvremove": (*Fake).pvremove, "lvcreate": (*Fake).lvcreate, "lvconvert": (*Fake).lvconvert, "lvextend": (*Fake).lvextend,
+		"vgcfgbackup": (*Fake).vgcfgbackup, "lvs": (*Fake).lvs, "pvremove": (*Fake).pvremove, "lvcreate": (*Fake).lvcreate, "lvconvert": (*Fake).lvconvert, "lvextend": (*Fake).lvextend,
 		"lvremove": (*Fake).lvremove, "lvrename": (*Fake).lvrename, "lvchange": (*Fake).lvchange,
 	}
 	do, known := verbs[in.verb]
 	if !known {
 		return refuse(2, "No such command '"+in.verb+"'.  Try 'lvm help'.").result()
 	}
-	if changes := in.verb != "version" && in.verb != "fullreport"; changes != c.Changes {
+	if changes := !slices.Contains(reads, in.verb); changes != c.Changes {
 		return refuse(99, fmt.Sprintf("Fake: %s is called with Changes %t.", in.verb, c.Changes)).result()
 	}
 	f.look(in)

@@ -70,6 +70,9 @@ type device struct {
 // devices are all that the kernel has.
 func (f *Fake) devices() map[string]device {
 	all := map[string]device{}
+	for _, name := range f.extra {
+		all[name] = device{kind: "linear", size: mebibyte}
+	}
 	for _, g := range f.vgs() {
 		for _, v := range g.lvs {
 			switch {
@@ -136,7 +139,7 @@ func thinStatus(v *lv) string {
 }
 
 func poolStatus(v *lv) string {
-	held, mode, full := "-", "rw", "error_if_no_space"
+	held, mode, full, check := "-", "rw", "error_if_no_space", "-"
 	if v.kernel.held {
 		held = "7"
 	}
@@ -146,6 +149,15 @@ func poolStatus(v *lv) string {
 	if v.queue {
 		full = "queue_if_no_space"
 	}
-	return fmt.Sprintf("%d %d/%d %d/%d %s %s discard_passdown %s - 512 ", v.kernel.transaction, v.metaUsed(), v.metaTotal(),
-		v.dataUsed(), v.dataTotal(), held, mode, full)
+	if v.kernel.mode != "" {
+		mode = v.kernel.mode
+	}
+	if v.kernel.needsCheck {
+		check = "needs_check"
+	}
+	if mode == "Fail" {
+		return mode
+	}
+	return fmt.Sprintf("%d %d/%d %d/%d %s %s discard_passdown %s %s 512 ", v.kernel.transaction, v.metaUsed(), v.metaTotal(),
+		v.dataUsed(), v.dataTotal(), held, mode, full, check)
 }

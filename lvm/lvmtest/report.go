@@ -198,7 +198,7 @@ func lvSegments(g *vg) []fields {
 			"chunk_size": num(v.chunk), "zero": "-1", "thin_id": "", "transaction_id": ""}
 		switch v.segType {
 		case "thin-pool":
-			row["zero"], row["transaction_id"] = "1", num(v.transaction)
+			row["zero"], row["transaction_id"] = flag(!v.noZero), num(v.transaction)
 		case "thin":
 			row["zero"], row["transaction_id"], row["thin_id"] = "1", num(v.thinID-1), num(v.thinID)
 		}

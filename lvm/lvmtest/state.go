@@ -24,6 +24,8 @@ type pv struct {
 	mdaSize int64
 	peStart int64
 	extents int64
+	// orphaned are the LVs that were active when its drive was pulled.
+	orphaned []*lv
 	// used are the runs of extents that LVs own, sorted.
 	used []extentRun
 }
@@ -38,8 +40,10 @@ type vg struct {
 	tags       []string
 	extent     int64
 	seqno      int64
-	pvs        []*pv
-	lvs        []*lv
+	// autoactivation is off in a VG that package lvm makes.
+	autoactivation bool
+	pvs            []*pv
+	lvs            []*lv
 }
 
 // lv is a volume, a pool, or a hidden part of one.
@@ -65,6 +69,8 @@ type lv struct {
 	// of a pool
 	chunk       int64
 	queue       bool
+	noZero      bool
+	discards    string // "" means passdown
 	transaction int64
 	layered     bool
 	kernel      *kernelPool
@@ -86,6 +92,9 @@ type kernelPool struct {
 	transaction int64
 	damaged     bool
 	held        bool
+	mode        string // "" means what follows from its use
+	needsCheck  bool
+	metaUsed    int64 // 0 means what follows from its use
 }
 
 func newKernelPool() *kernelPool {
@@ -141,6 +150,9 @@ const metaBlock = 4096
 func (v *lv) metaTotal() int64 { return v.part("_tmeta").size / metaBlock }
 
 func (v *lv) metaUsed() int64 {
+	if v.kernel.metaUsed > 0 {
+		return v.kernel.metaUsed
+	}
 	used := v.metaTotal()/10 + 9 + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
 	return min(used, v.metaTotal())
 }

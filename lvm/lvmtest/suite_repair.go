@@ -1,0 +1,155 @@
+package lvmtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"github.com/lvme/lvme/internal/dm"
+	"github.com/lvme/lvme/internal/run"
+	"github.com/lvme/lvme/lvm"
+)
+
+// testBackup: a copy of the metadata says of what it is a copy, and is only
+// read from the VG.
+func testBackup(h *host) {
+	vg := h.vg(2)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	before := h.report(vg)
+	file := filepath.Join(h.TempDir(), "x.vg")
+	h.rec.Take()
+	saved, err := h.lvm.Backup(h.ctx, vg, file)
+	h.ok(err)
+	if cmds := h.rec.Take(); cmds.Changes() != 0 || cmds.Reads() != 1 {
+		h.Errorf("Backup took %v", cmds.Verbs())
+	}
+	if saved.VG != vg.Name || saved.UUID != before.UUID || saved.Seqno != before.Seqno || len(saved.PVs) != 2 || h.report(vg).Seqno != before.Seqno {
+		h.Errorf("saved %+v of %+v", saved, before)
+	}
+	again, err := lvm.ReadBackup(file)
+	if err != nil || !reflect.DeepEqual(again, saved) {
+		h.Errorf("read again: %+v, %v", again, err)
+	}
+	text, err := os.ReadFile(file)
+	h.ok(err)
+	h.ok(os.WriteFile(file, text[:len(text)-4], 0o600))
+	_, err = lvm.ReadBackup(file)
+	h.is("one that is cut short", err, lvm.ErrReport)
+	other := vg
+	other.UUID = "FakeID-0000-0000-0000-0000-0000-999999"
+	_, err = h.lvm.Backup(h.ctx, other, file)
+	h.is("another VG of that name", err, lvm.ErrNoVG)
+	_, err = h.lvm.Backup(h.ctx, vg, filepath.Join(filepath.Dir(file), "none", "x.vg"))
+	if err == nil {
+		h.Error("Backup into a directory that is not there succeeds")
+	}
+	gone := lvm.VG{Name: vg.Name, UUID: vg.UUID, Devices: []string{h.Drives[0], "/dev/lvme-no-such-drive"}}
+	_, err = h.lvm.Backup(h.ctx, gone, file)
+	h.is("with a drive away", err, lvm.ErrMissingDevice)
+}
+
+// testThinDevices: what the pool's own metadata say, with the pool up and off.
+func testThinDevices(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.Write(h.T, vg.Name, "v-a", mib)
+	h.Stale(h.T, vg.Name, "pool", 2)
+	thins, err := h.lvm.ThinDevices(h.ctx, vg, "pool")
+	h.ok(err)
+	if !slices.Equal(thins, []lvm.ThinDevice{{ID: 1, Mapped: mib}, {ID: 2, Mapped: mib}}) {
+		h.Errorf("thins of the pool: %+v", thins)
+	}
+	status, err := h.lvm.PoolStatus(h.ctx, vg.Name, "pool")
+	h.ok(err)
+	pool, _ := h.report(vg).LV("pool")
+	if status.HeldRoot || status.TransactionID != pool.TransactionID {
+		h.Errorf("after it: %+v of %+v", status, pool)
+	}
+	h.held(vg)
+	h.belowIs(vg, "pool_tmeta")
+	h.ok(h.message(vg, "delete 2"))
+	h.ok(h.lvm.Deactivate(h.ctx, vg, "v-a"))
+	h.ok(h.lvm.Deactivate(h.ctx, vg, "pool"))
+	record, err := h.lvm.PoolRecord(h.ctx, h.report(vg), "pool")
+	if want := (lvm.PoolRecord{TransactionID: pool.TransactionID}); err != nil || record != want {
+		h.Errorf("record of a pool that is off: %+v, %v; want %+v", record, err, want)
+	}
+	_, err = h.lvm.ThinDevices(h.ctx, vg, "pool")
+	h.is("thins of a pool that is off", err, dm.ErrNotFound)
+	_, err = h.lvm.PoolRecord(h.ctx, h.report(vg), "other")
+	h.is("record of no pool", err, lvm.ErrNotFound)
+}
+
+// held: of a snapshot of the metadata there is one only, and it stays until it
+// is released.
+func (h *host) held(vg lvm.VG) {
+	h.Helper()
+	h.ok(h.message(vg, "reserve_metadata_snap"))
+	if status, err := h.lvm.PoolStatus(h.ctx, vg.Name, "pool"); err != nil || !status.HeldRoot {
+		h.Errorf("held: %+v, %v", status, err)
+	}
+	_, err := h.lvm.ThinDevices(h.ctx, vg, "pool")
+	h.is("while another holds one", err, lvm.ErrInUse)
+	h.ok(h.lvm.ReleaseMetadata(h.ctx, vg, "pool"))
+	if status, err := h.lvm.PoolStatus(h.ctx, vg.Name, "pool"); err != nil || status.HeldRoot {
+		h.Errorf("released: %+v, %v", status, err)
+	}
+	if err := h.lvm.ReleaseMetadata(h.ctx, vg, "pool"); err == nil {
+		h.Error("released twice")
+	}
+}
+
+// message tells the kernel's pool something behind LVM's back.
+func (h *host) message(vg lvm.VG, words string) error {
+	name, err := h.lvm.PoolTarget(h.ctx, vg.Name, "pool")
+	if err != nil {
+		return err
+	}
+	res, err := h.Runner.Run(h.ctx, run.Cmd{Name: "dmsetup", Args: []string{"message", name, "0", words}, Changes: true})
+	if err == nil && res.Code != 0 {
+		err = fmt.Errorf("message %s: %s", words, res.Stderr)
+	}
+	return err
+}
+
+// belowIs wants the LV to lie on one device that is there.
+func (h *host) belowIs(vg lvm.VG, lv string) {
+	h.Helper()
+	below, err := h.Kernel.Below(context.Background(), dm.DeviceName(vg.Name, lv))
+	if err != nil || len(below) != 1 || below[0].Gone || below[0].Major == 0 {
+		h.Errorf("below %s: %+v, %v", lv, below, err)
+	}
+	if _, err := h.Kernel.Below(context.Background(), dm.DeviceName(vg.Name, "none")); !errors.Is(err, dm.ErrNotFound) {
+		h.Errorf("below nothing: %v", err)
+	}
+}
+
+func testSettings(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	s, err := h.lvm.Settings(h.ctx, vg, "pool")
+	if want := (lvm.Settings{Discards: "passdown"}); err != nil || s != want {
+		h.Errorf("settings %+v, %v; want %+v", s, err, want)
+	}
+	h.ok(h.lvm.SetZeroing(h.ctx, vg, "pool"))
+	res, err := h.Runner.Run(h.ctx, run.Cmd{Name: "lvm", Changes: true, Args: []string{"lvchange", "--devices", vg.Devices[0], "--zero", "n", vg.Name + "/pool"}})
+	if err != nil || res.Code != 0 {
+		h.Fatalf("switch zeroing off: %v, %+v", err, res)
+	}
+	if p, _ := h.report(vg).LV("pool"); p.Zero {
+		h.Errorf("zeroing is still on: %+v", p)
+	}
+	h.ok(h.lvm.SetZeroing(h.ctx, vg, "pool"))
+	if p, _ := h.report(vg).LV("pool"); !p.Zero {
+		h.Errorf("zeroing is still off: %+v", p)
+	}
+	_, err = h.lvm.Settings(h.ctx, vg, "none")
+	h.is("settings of no pool", err, lvm.ErrNotFound)
+}
