@@ -86,6 +86,8 @@ type kernelPool struct {
 	transaction int64
 	damaged     bool
 	held        bool
+	// ballast are blocks of metadata that nothing explains.
+	ballast int64
 }
 
 func newKernelPool() *kernelPool {
@@ -101,7 +103,7 @@ func (k *kernelPool) write(id, bytes int64, pool *lv) int64 {
 		if mapped && k.owners[old] == 1 {
 			continue
 		}
-		if int64(len(k.owners)) >= pool.size/pool.chunk {
+		if int64(len(k.owners)) >= pool.size/pool.chunk || pool.metaUsed() >= pool.metaTotal() {
 			return at * pool.chunk
 		}
 		if mapped {
@@ -141,7 +143,7 @@ const metaBlock = 4096
 func (v *lv) metaTotal() int64 { return v.part("_tmeta").size / metaBlock }
 
 func (v *lv) metaUsed() int64 {
-	used := v.metaTotal()/10 + 9 + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
+	used := v.metaTotal()/10 + 9 + v.kernel.ballast + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
 	return min(used, v.metaTotal())
 }
 
