@@ -121,7 +121,7 @@ func (p *pool) planned() (data, meta int64) {
 	return data / unit * unit, meta
 }
 
-// mayFill says that more was promised than there is.
+// mayFill says that more was promised than there is now.
 func (b bounds) mayFill() bool { return b.committed > b.data }
 
 // used is what the kernel says the data hold, in bytes.
@@ -155,7 +155,7 @@ func (b bounds) conditions(s lvm.PoolStatus, had []condition) []condition {
 	}
 	used := share(b.used(s), b.own)
 	switch {
-	case !b.mayFill():
+	case b.committed <= b.own: // It can never fill up.
 	case above(used, dataStop, "PoolNearlyFull"):
 		all = append(all, condition{stopped, "PoolNearlyFull", fmt.Sprintf("thin pool is %d %% full and promised %.1f times: it takes no new volumes; %s",
 			used, float64(b.committed)/float64(b.own), freeSpace)})
