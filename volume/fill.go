@@ -167,10 +167,10 @@ func (b bounds) conditions(s lvm.PoolStatus, had []condition) []condition {
 	switch {
 	case above(meta, metaStop, "MetadataNearlyFull"):
 		all = append(all, condition{stopped, "MetadataNearlyFull", fmt.Sprintf(
-			"metadata of the thin pool is %d %% full and not extended: it takes no new volumes; delete snapshots, or give the group more space", meta)})
+			"metadata of the thin pool are %d %% full: it takes no new volumes until they are extended; delete snapshots", meta)})
 	case above(meta, metaWarn, "MetadataFilling"):
 		all = append(all, condition{filling, "MetadataFilling", fmt.Sprintf(
-			"metadata of the thin pool is %d %% full; delete snapshots that nobody needs (at %d %% it is extended from the reserve)", meta, metaEdge)})
+			"metadata of the thin pool are %d %% full; delete snapshots that nobody needs (at %d %% they are extended from the reserve)", meta, metaEdge)})
 	}
 	slices.SortStableFunc(all, func(a, b condition) int { return cmp.Compare(b.stage, a.stage) })
 	return all

@@ -172,7 +172,8 @@ func tell(ctx context.Context, id string, had, now []condition) {
 		}
 	}
 	for _, c := range had {
-		if !in(now, c) {
+		worse := slices.ContainsFunc(now, func(o condition) bool { return o.stage > c.stage })
+		if !in(now, c) && !worse {
 			log.Info("thin pool has recovered", "vg", VGName(id), "from", c.reason)
 		}
 	}
