@@ -36,13 +36,12 @@ type watched struct {
 	failures int
 }
 
-const (
-	// lookPatience is how long the kernel may take to answer: it looks into
-	// memory only, unless the pool waits for its drive.
-	lookPatience = 10 * time.Second
-	// extendPause is the wait after a pool could not be extended.
-	extendPause = time.Minute
-)
+// lookPatience is how long the kernel may take to answer: it looks into memory
+// only, unless the pool waits for its drive.
+var lookPatience = 10 * time.Second
+
+// extendPause is the wait after a pool could not be extended.
+const extendPause = time.Minute
 
 // startWatch has a thin pool watched until it is away or the store closes.
 func (s *Store) startWatch(p *pool) {
