@@ -394,14 +394,20 @@ func TestBedDamagedExt4(t *testing.T) {
 	if s, err := readSuper(d.Path, Ext4); err != nil || !s.damaged {
 		t.Fatalf("%+v %v", s, err)
 	}
+	counted := func() string {
+		return strings.TrimSpace(sh(t, "dumpe2fs -h %s 2>/dev/null | grep -c 'FS Error count' || true", d.Path))
+	}
+	if counted() != "1" {
+		t.Error("no errors are counted before the repair")
+	}
 	if err := h.Prepare(ctx, d, Ext4, ""); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := readSuper(d.Path, Ext4); err != nil || s.damaged {
 		t.Fatalf("after the repair: %+v %v", s, err)
 	}
-	if errors := sh(t, "dumpe2fs -h %s 2>/dev/null | grep -c 'FS Error count' || true", d.Path); strings.TrimSpace(errors) != "0" {
-		t.Errorf("errors are counted after the repair: %s", errors)
+	if counted() != "0" {
+		t.Error("errors are counted after the repair")
 	}
 	// More than e2fsck -p dares: the root directory is gone.
 	sh(t, "debugfs -w -R 'ssv state 2' %s && debugfs -w -R 'clri <2>' %s", d.Path, d.Path)
