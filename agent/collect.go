@@ -44,6 +44,9 @@ var (
 var poolFigures = []figure[volume.Pool]{
 	gauge(poolLabels, "lvme_pool_away", "1 when the pool's drives are not in this node.", func(p volume.Pool) float64 { return one(p.Away) }),
 	gauge(poolLabels, "lvme_pool_ok", "1 when the pool takes new volumes.", func(p volume.Pool) float64 { return one(p.Problem == "") }),
+	gauge(poolLabels, "lvme_pool_filling", "1 when the thin pool or its metadata fills up, and still takes new volumes.", func(p volume.Pool) float64 { return one(p.Warning != "") }),
+	gauge(poolLabels, "lvme_pool_reserve_bytes", "What is left of the volume group's reserve to extend the thin pool with.", func(p volume.Pool) float64 { return float64(p.Reserve) }),
+	gauge(poolLabels, "lvme_pool_lent_bytes", "What the thin pool and its metadata have of the reserve.", func(p volume.Pool) float64 { return float64(p.Lent) }),
 	gauge(poolLabels, "lvme_pool_bytes", "Size of the volume group.", func(p volume.Pool) float64 { return float64(p.Bytes) }),
 	gauge(poolLabels, "lvme_pool_thin_bytes", "Size of the thin pool.", func(p volume.Pool) float64 { return float64(p.ThinBytes) }),
 	gauge(poolLabels, "lvme_pool_thin_used_bytes", "What the thin pool holds.", func(p volume.Pool) float64 { return float64(p.ThinUsed) }),

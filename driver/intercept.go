@@ -27,6 +27,7 @@ const detail = 4
 var quiet = map[string]bool{
 	"Probe": true, "GetPluginInfo": true, "GetPluginCapabilities": true,
 	"ControllerGetCapabilities": true, "NodeGetCapabilities": true, "NodeGetInfo": true, "NodeGetVolumeStats": true,
+	"NodeGetVolumeHealth": true, "NodeGetStorageHealth": true,
 	"GetCapacity": true, "ListVolumes": true, "ListSnapshots": true, "ControllerGetVolume": true, "GetSnapshot": true,
 }
 

@@ -27,6 +27,8 @@ type store struct {
 	mu            sync.Mutex
 	volumes       map[volume.Key]*volume.Volume
 	err           error // of Volume
+	ailments      []volume.Ailment
+	pools         []volume.PoolHealth
 	before, after func(op string) error
 }
 
@@ -88,6 +90,14 @@ func (s *store) SetState(_ context.Context, k volume.Key, to volume.State, fsTyp
 		return nil
 	})
 }
+
+func (s *store) VolumeHealth(ctx context.Context, k volume.Key) ([]volume.Ailment, error) {
+	_, err := s.Volume(ctx, k)
+	return s.ailments, err
+}
+
+// StorageHealth is that of three pools.
+func (s *store) StorageHealth(context.Context) ([]volume.PoolHealth, int) { return s.pools, 3 }
 
 func (s *store) DevicePath(k volume.Key) string { return "/dev/mapper/" + k.VG + "-" + k.LV }
 

@@ -222,7 +222,7 @@ func TestInfo(t *testing.T) {
 		t.Errorf("%v %v", info, err)
 	}
 	caps, err := b.NodeGetCapabilities(t.Context(), nil)
-	if err != nil || len(caps.GetCapabilities()) != 4 {
+	if err != nil || len(caps.GetCapabilities()) != 6 {
 		t.Errorf("%v %v", caps, err)
 	}
 }

@@ -36,6 +36,7 @@ type Store interface {
 	// DevicePath is where the device of a volume is while it is active. It
 	// answers for every key, of volumes that are gone or away too.
 	DevicePath(volume.Key) string
+	Health
 }
 
 // Filesystems makes and grows filesystems on devices.
@@ -60,6 +61,8 @@ type Devices interface {
 	Device(path string) (mount.Device, error)
 	Tune(dev mount.Device, fsType string, readAheadKiB int) error
 	Stats(path string) (mount.Stats, error)
+	// Check is mount.ErrBroken where a filesystem has given up.
+	Check(dev mount.Device, p mount.Point) error
 	Holders(mount.Number) []string
 }
 
@@ -101,12 +104,14 @@ type Service struct {
 	host   Host
 	// changing holds the volumes whose stage or publish is being changed.
 	changing keyed.Locks
-	measures measures
+	measures measures[mount.Stats]
+	checks   measures[struct{}]
 }
 
 // New returns the node service for the volumes in store.
 func New(c Config, store Store, host Host) *Service {
-	return &Service{config: c, store: store, host: host, measures: measures{wait: 10 * time.Second}}
+	const wait = 10 * time.Second
+	return &Service{config: c, store: store, host: host, measures: measures[mount.Stats]{wait: wait}, checks: measures[struct{}]{wait: wait}}
 }
 
 // NodeGetCapabilities implements csi.NodeServer.
@@ -117,6 +122,8 @@ func (s *Service) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesR
 		csi.NodeServiceCapability_RPC_GET_VOLUME_STATS,
 		csi.NodeServiceCapability_RPC_EXPAND_VOLUME,
 		csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+		csi.NodeServiceCapability_RPC_GET_VOLUME_HEALTH,
+		csi.NodeServiceCapability_RPC_GET_STORAGE_HEALTH,
 	} {
 		rpc := &csi.NodeServiceCapability_RPC{Type: t}
 		resp.Capabilities = append(resp.Capabilities, &csi.NodeServiceCapability{Type: &csi.NodeServiceCapability_Rpc{Rpc: rpc}})

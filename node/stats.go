@@ -88,50 +88,51 @@ func (s *Service) use(ctx context.Context, id, path, staging string) (use, error
 	return use{volume: v, dev: *dev, at: at}, nil
 }
 
-// measures asks filesystems for their statistics and waits for each a bounded
-// time. One that hangs holds one goroutine, however often it is asked, and
-// nobody who asks another one.
-type measures struct {
+// measures asks filesystems something and waits for each a bounded time. One
+// that hangs holds one goroutine, however often it is asked, and nobody who asks
+// another one.
+type measures[T any] struct {
 	wait    time.Duration
 	mu      sync.Mutex
-	running map[string]*measure
+	running map[string]*measure[T]
 }
 
-type measure struct {
-	done  chan struct{}
-	stats mount.Stats
-	err   error
+type measure[T any] struct {
+	done   chan struct{}
+	answer T
+	err    error
 }
 
-func (m *measures) do(ctx context.Context, path string, ask func(string) (mount.Stats, error)) (mount.Stats, error) {
+func (m *measures[T]) do(ctx context.Context, path string, ask func(string) (T, error)) (T, error) {
+	var none T
 	one := m.join(path, ask)
 	timer := time.NewTimer(m.wait)
 	defer timer.Stop()
 	select {
 	case <-one.done:
-		return one.stats, one.err
+		return one.answer, one.err
 	case <-ctx.Done():
-		return mount.Stats{}, ctx.Err()
+		return none, ctx.Err()
 	case <-timer.C:
-		return mount.Stats{}, fmt.Errorf("%w: no answer in %s from %s", mount.ErrBroken, m.wait, path)
+		return none, fmt.Errorf("%w: no answer in %s from %s", mount.ErrBroken, m.wait, path)
 	}
 }
 
 // join returns the question that is being asked of path, asking it if it is not.
-func (m *measures) join(path string, ask func(string) (mount.Stats, error)) *measure {
+func (m *measures[T]) join(path string, ask func(string) (T, error)) *measure[T] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if one, ok := m.running[path]; ok {
 		return one
 	}
 	if m.running == nil {
-		m.running = map[string]*measure{}
+		m.running = map[string]*measure[T]{}
 	}
-	one := &measure{done: make(chan struct{})}
+	one := &measure[T]{done: make(chan struct{})}
 	m.running[path] = one
 	go func() {
 		defer close(one.done)
-		one.stats, one.err = ask(path)
+		one.answer, one.err = ask(path)
 		m.mu.Lock()
 		delete(m.running, path)
 		m.mu.Unlock()

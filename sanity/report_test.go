@@ -35,8 +35,6 @@ var absent = map[string]string{
 	"ControllerModifyVolume not supported":              "controller MODIFY_VOLUME",
 	"ControllerGetVolumeHealth not supported":           "controller GET_VOLUME_HEALTH",
 	"ControllerListVolumeHealth not supported":          "controller LIST_VOLUME_HEALTH",
-	"NodeGetVolumeHealth not supported":                 "node GET_VOLUME_HEALTH",
-	"NodeGetStorageHealth not supported":                "node GET_STORAGE_HEALTH",
 	"GroupControllerService not supported":              "plugin GROUP_CONTROLLER_SERVICE",
 	"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported":  "plugin SNAPSHOT_ACCESSIBILITY_CONSTRAINTS",
 	"Snapshot not supported":                            "controller CREATE_DELETE_SNAPSHOT",
@@ -55,6 +53,7 @@ var (
 		"controller CREATE_DELETE_VOLUME", "controller LIST_VOLUMES", "controller GET_VOLUME", "controller GET_CAPACITY",
 		"controller EXPAND_VOLUME", "controller SINGLE_NODE_MULTI_WRITER",
 		"node STAGE_UNSTAGE_VOLUME", "node GET_VOLUME_STATS", "node EXPAND_VOLUME", "node SINGLE_NODE_MULTI_WRITER",
+		"node GET_VOLUME_HEALTH", "node GET_STORAGE_HEALTH",
 	}
 	thinAgent = []string{
 		"controller CREATE_DELETE_SNAPSHOT", "controller LIST_SNAPSHOTS", "controller GET_SNAPSHOT", "controller CLONE_VOLUME",

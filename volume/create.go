@@ -307,7 +307,7 @@ func (s *Store) place(w wanted, refusals map[*pool]string) (p *pool, bytes int64
 	var bestRoom, largest int64
 	var why []string
 	for _, p := range s.poolsOf(w.class.Name) {
-		if problem := cmp.Or(p.problem(), refusals[p]); problem != "" {
+		if problem := cmp.Or(p.refuses(w.Type), refusals[p]); problem != "" {
 			why = append(why, VGName(p.id)+" "+problem)
 			continue
 		}

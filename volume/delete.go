@@ -68,12 +68,16 @@ func (s *Store) drop(ctx context.Context, p *pool, lv string) error {
 		return err
 	}
 	defer unlock()
-	if e := s.entry(p, lv); e.active {
+	e := s.entry(p, lv)
+	if e.active {
 		if err := s.deactivate(ctx, p, e); err != nil {
 			return err
 		}
 	}
 	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { delete(p.entries, lv) })
+	if err == nil && !e.thick {
+		s.spaceReturned(ctx, p)
+	}
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}

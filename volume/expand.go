@@ -76,6 +76,9 @@ func (s *Store) extend(ctx context.Context, p *pool, v Volume, bytes int64) erro
 func (s *Store) promiseMore(p *pool, v Volume, bytes int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if why := p.refusesMore(v.Type); why != "" {
+		return nil, fmt.Errorf("%w in %s: %s", ErrNoSpace, VGName(p.id), why)
+	}
 	more, room := bytes-v.Bytes, p.thickRoom()
 	if v.Type == Thin {
 		room = p.thinRoom(s.classOf(p).Overcommit)
@@ -152,6 +155,6 @@ func (s *Store) left(ctx context.Context, vg string, times float64) int64 {
 	if p == nil {
 		return 0
 	}
-	share := float64(status.DataTotal-status.DataUsed) / float64(status.DataTotal)
-	return int64(share * float64(p.thinBytes) * times)
+	own, _ := p.asMade()
+	return int64(float64(max(0, own-p.bounds().used(status))) * times)
 }

@@ -280,6 +280,7 @@ func (s *Store) furnishAll(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("VG %s: %w", VGName(p.id), err))
 		}
 		s.startWiper(p)
+		s.startWatch(p)
 	}
 	return errors.Join(errs...)
 }
@@ -315,10 +316,9 @@ func (s *Store) furnish(ctx context.Context, p *pool) error {
 // makePool makes the thin pool of a VG and believes the report of it.
 func (s *Store) makePool(ctx context.Context, p *pool) error {
 	chunk := p.tags.chunk
-	data, metadata := poolSizes(percent(p.size, p.tags.thin), chunk, p.legs(), p.size)
-	unit := p.extent * int64(p.stripes())
+	data, metadata := p.planned()
 	spec := lvm.PoolSpec{
-		Name: poolLV, Size: data / unit * unit, MetadataSize: metadata, ChunkSize: chunk, Stripes: p.stripes(), StripeSize: p.tags.stripe,
+		Name: poolLV, Size: data, MetadataSize: metadata, ChunkSize: chunk, Stripes: p.stripes(), StripeSize: p.tags.stripe,
 	}
 	if spec.Size == 0 {
 		return fmt.Errorf("%w: a share of %d %% of %d bytes leaves nothing beside its metadata", ErrRange, p.tags.thin, p.size)

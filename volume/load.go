@@ -160,7 +160,7 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 		}
 	}
 	s.settle(rec, here)
-	s.setVerdicts(seen, rec)
+	s.setVerdicts(ctx, seen, rec)
 	if held == nil {
 		return nil
 	}
@@ -302,7 +302,7 @@ func sameVG(a, b hostrecord.VG) bool {
 }
 
 // setVerdicts judges every drive that was seen.
-func (s *Store) setVerdicts(seen sight, rec *hostrecord.Record) {
+func (s *Store) setVerdicts(ctx context.Context, seen sight, rec *hostrecord.Record) {
 	pvs := map[string]drive.PVInfo{}
 	for _, pv := range seen.report.Orphans {
 		pvs[pv.Device] = drive.PVInfo{}
@@ -321,6 +321,7 @@ func (s *Store) setVerdicts(seen sight, rec *hostrecord.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.verdicts = verdicts
+	s.noteDrives(ctx, seen.byPath)
 }
 
 // Verdicts says of each drive whether it is free, ours or refused, as of the

@@ -76,6 +76,12 @@ type pool struct {
 	// wiperRuns says that something of wiping is being worked on, healing that
 	// the pool will be looked at again soon.
 	wiperRuns, healing bool
+
+	// watched is what is seen of the thin pool as it fills; see watch.go.
+	watched watched
+	// failing is what a drive of the pool reports of itself that it should not
+	// get new volumes for, "" for nothing.
+	failing string
 }
 
 func newPool(id string) *pool {
@@ -183,6 +189,7 @@ func poolDrives(r lvm.VGReport, known map[string]drive.Drive) []PoolDrive {
 func (p *pool) leave() {
 	p.away, p.entries, p.wiping, p.strange = true, map[string]entry{}, map[string]int64{}, nil
 	p.size, p.free, p.thinBytes, p.thinMeta, p.thinActive = 0, 0, 0, 0, false
+	p.watched.conditions, p.failing = nil, ""
 	for i := range p.drives {
 		p.drives[i].Path = ""
 	}
@@ -218,6 +225,8 @@ func (p *pool) problem() string {
 		return "could not be looked at: " + p.stale
 	case p.tags.thin > 0 && p.thinBytes == 0:
 		return "has no thin pool yet; lvme init continues what was begun"
+	case p.failing != "":
+		return "drive fails: " + p.failing
 	}
 	return ""
 }
@@ -247,12 +256,12 @@ func (p *pool) thinCommitted() int64 {
 
 // thinRoom is how many more bytes of thin volumes may be promised.
 func (p *pool) thinRoom(overcommit float64) int64 {
-	if p.thinBytes == 0 || p.problem() != "" {
+	if p.thinBytes == 0 || p.refuses(Thin) != "" {
 		return 0
 	}
-	limit := p.thinBytes
+	limit, _ := p.asMade()
 	if overcommit > 1 {
-		limit = int64(float64(p.thinBytes) * overcommit)
+		limit = int64(float64(limit) * overcommit)
 	}
 	return max(0, limit-p.thinCommitted()-p.pendingThin)
 }
@@ -306,7 +315,7 @@ func (p *pool) thickRoom() int64 {
 	if !p.tags.clean || p.problem() != "" || p.extent == 0 {
 		return 0
 	}
-	free := (p.free-percent(p.size, p.tags.reserve))/p.legs() - p.raidOverhead()
+	free := (p.free-p.bounds().left)/p.legs() - p.raidOverhead()
 	room := max(0, min(p.thickShare()-p.thickUsed(), free)-p.pendingThick)
 	unit := p.extent * int64(p.stripes())
 	return room / unit * unit
@@ -347,6 +356,7 @@ func (p *pool) describe() Pool {
 	for _, lv := range slices.Sorted(maps.Keys(p.wiping)) {
 		d.Wiping += p.wiping[lv]
 	}
+	d.Reserve, d.Lent = p.bounds().left, p.lent()
 	for _, e := range p.entries {
 		if e.snapshot {
 			d.Snapshots++

@@ -213,14 +213,16 @@ func (s *Store) Pools(ctx context.Context) []Pool {
 	s.mu.RLock()
 	var all []Pool
 	var active []bool
+	var limits []bounds
 	for _, id := range slices.Sorted(maps.Keys(s.pools)) {
 		all = append(all, s.pools[id].describe())
 		active = append(active, s.pools[id].thinActive)
+		limits = append(limits, s.pools[id].bounds())
 	}
 	s.mu.RUnlock()
 	for i := range all {
 		if active[i] {
-			s.fillUse(ctx, &all[i])
+			s.fillUse(ctx, &all[i], limits[i])
 		}
 	}
 	slices.SortFunc(all, func(a, b Pool) int {
@@ -230,18 +232,20 @@ func (s *Store) Pools(ctx context.Context) []Pool {
 }
 
 // fillUse adds what the kernel says of the thin pool.
-func (s *Store) fillUse(ctx context.Context, p *Pool) {
+func (s *Store) fillUse(ctx context.Context, p *Pool, b bounds) {
 	status, err := s.LVM.PoolStatus(ctx, p.VG, poolLV)
 	if err != nil {
 		p.Problem = cmp.Or(p.Problem, "thin pool could not be looked at: "+err.Error())
 		return
 	}
-	if status.DataTotal > 0 {
-		p.ThinUsed = int64(float64(p.ThinBytes) / float64(status.DataTotal) * float64(status.DataUsed))
-	}
+	p.ThinUsed = b.used(status)
 	p.MetadataUsed, p.MetadataBytes = status.MetaUsed*metaBlock, status.MetaTotal*metaBlock
-	if status.NeedsCheck || status.Mode != lvm.PoolWritable {
-		p.Problem = cmp.Or(p.Problem, fmt.Sprintf("thin pool is in mode %q (needs check: %t)", status.Mode, status.NeedsCheck))
+	for _, c := range b.conditions(status, nil) {
+		if c.stage >= stopped {
+			p.Problem = cmp.Or(p.Problem, c.text)
+		} else {
+			p.Warning = cmp.Or(p.Warning, c.text)
+		}
 	}
 }
 

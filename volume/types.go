@@ -181,8 +181,13 @@ type Pool struct {
 	Strange []string
 	// Volumes and Snapshots count what is in it.
 	Volumes, Snapshots int
+	// Reserve is what is left of the group's reserve, Lent what the thin pool has
+	// of it: raw bytes.
+	Reserve, Lent int64
 	// Problem says in one line why the pool takes no new volumes, "" for none.
 	Problem string
+	// Warning says in one line what will become a problem, "" for nothing.
+	Warning string
 }
 
 // PoolDrive names one drive of a pool.

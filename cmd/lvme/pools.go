@@ -17,7 +17,9 @@ const poolsHelp = `Show the pools of this node: each is an LVM volume group with
 THIN is the size of the thin pool, USED what it holds, and COMMITTED what its
 volumes and snapshots may come to hold; new volumes fit as long as COMMITTED
 stays below THIN, or below what the class overcommits. META is how much of the
-thin pool's metadata is used. THICK is the share for thick volumes.`
+thin pool's metadata is used. THICK is the share for thick volumes. RESERVE is
+what is left to extend the pool and its metadata with, LENT what they have had
+of it.`
 
 func newPools(env *environment) *cobra.Command {
 	var f storeFlags
@@ -61,11 +63,14 @@ type poolView struct {
 	ThickBytes    int64 `json:"thickBytes"`
 	ThickUsed     int64 `json:"thickUsedBytes"`
 	Wiping        int64 `json:"wipingBytes"`
+	Reserve       int64 `json:"reserveBytes"` // left of it
+	Lent          int64 `json:"lentBytes"`
 
 	Volumes   int      `json:"volumes"`
 	Snapshots int      `json:"snapshots"`
 	Strange   []string `json:"strange"` // logical volumes that are not lvme's
 	Problem   string   `json:"problem,omitempty"`
+	Warning   string   `json:"warning,omitempty"`
 }
 
 type poolDriveView struct {
@@ -83,7 +88,8 @@ func viewPools(store string, pools []volume.Pool) poolsView {
 			VG: p.VG, Class: p.Class, Number: p.Number, Layout: p.Layout, Drives: []poolDriveView{}, Away: p.Away,
 			Bytes: p.Bytes, ThinBytes: p.ThinBytes, ThinUsed: p.ThinUsed, ThinCommitted: p.ThinCommitted,
 			MetadataBytes: p.MetadataBytes, MetadataUsed: p.MetadataUsed, ThickBytes: p.ThickBytes, ThickUsed: p.ThickUsed,
-			Wiping: p.Wiping, Volumes: p.Volumes, Snapshots: p.Snapshots, Strange: list(p.Strange), Problem: p.Problem,
+			Wiping: p.Wiping, Reserve: p.Reserve, Lent: p.Lent,
+			Volumes: p.Volumes, Snapshots: p.Snapshots, Strange: list(p.Strange), Problem: p.Problem, Warning: p.Warning,
 		}
 		for _, d := range p.Drives {
 			one.Drives = append(one.Drives, poolDriveView(d))
@@ -107,6 +113,8 @@ var poolColumns = []column[poolView]{
 	{"THICK", false, func(p poolView) string { return size(p.ThickBytes) }},
 	{"THICK-USED", true, func(p poolView) string { return table.Percent(p.ThickUsed, p.ThickBytes) }},
 	{"WIPING", true, func(p poolView) string { return size(p.Wiping) }},
+	{"RESERVE", true, func(p poolView) string { return size(p.Reserve) }},
+	{"LENT", true, func(p poolView) string { return size(p.Lent) }},
 	{"VOLUMES", false, func(p poolView) string { return count(p, p.Volumes) }},
 	{"SNAPSHOTS", false, func(p poolView) string { return count(p, p.Snapshots) }},
 	{"STATUS", false, poolView.status},
@@ -136,6 +144,8 @@ func (p poolView) status() string {
 	switch {
 	case p.Problem != "":
 		return p.Problem
+	case p.Warning != "":
+		return p.Warning
 	case len(p.Strange) > 0:
 		return "ok; not lvme's: " + strings.Join(p.Strange, ", ")
 	}

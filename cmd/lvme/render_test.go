@@ -36,6 +36,7 @@ func somePools() []volume.Pool {
 		{
 			VG: "lvme-abcd1234", ID: "abcd1234", Class: "fast", Layout: "per-drive", Bytes: 1920 << 30, ThinBytes: 1700 << 30, ThinUsed: 425 << 30,
 			ThinCommitted: 2550 << 30, MetadataBytes: 1 << 30, MetadataUsed: 5 << 20, ThickBytes: 100 << 30, ThickUsed: 10 << 30, Wiping: 4 << 30,
+			Reserve: 144 << 30, Lent: 48 << 30,
 			Drives:  []volume.PoolDrive{{ID: "eui.36344830526001490025384500000001", Path: "/dev/nvme0n1", Model: "SAMSUNG", Serial: "S64HNE0R600149", Bytes: 1920383410176}},
 			Volumes: 12, Snapshots: 3, Strange: []string{"home"},
 		},
@@ -45,6 +46,12 @@ func somePools() []volume.Pool {
 				{ID: "eui.3", Model: "SAMSUNG", Serial: "S3", Bytes: 1920383410176}, {ID: "eui.4", Model: "SAMSUNG", Serial: "S4", Bytes: 1920383410176},
 			},
 			Problem: "drive is not in this node: SAMSUNG S3, SAMSUNG S4",
+		},
+		{
+			VG: "lvme-mnop5555", ID: "mnop5555", Class: "fast", Number: 2, Layout: "per-drive", Bytes: 1920 << 30, ThinBytes: 1700 << 30, ThinUsed: 1445 << 30,
+			ThinCommitted: 2550 << 30, MetadataBytes: 1 << 30, MetadataUsed: 90 << 20, Reserve: 192 << 30,
+			Drives:  []volume.PoolDrive{{ID: "eui.5", Path: "/dev/nvme4n1", Model: "SAMSUNG", Serial: "S5", Bytes: 1920383410176}},
+			Volumes: 40, Warning: "thin pool is 85 % full",
 		},
 	}
 }

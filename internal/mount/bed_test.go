@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lvme/lvme/internal/run"
 )
@@ -157,10 +158,13 @@ func life(t *testing.T, h *Host, fsType string) {
 	}
 	if fsType == XFS {
 		dir := "/sys/fs/xfs/" + strings.TrimSpace(sh(t, "basename $(readlink -f %s)", d.Path)) + "/error"
-		got := sh(t, "cd %s && cat metadata/EIO/max_retries metadata/ENOSPC/max_retries metadata/default/max_retries fail_at_unmount", dir)
-		if got != "3\n3\n3\n1\n" {
+		got := sh(t, "cd %s && for c in default EIO ENOSPC ENODEV; do cat metadata/$c/max_retries metadata/$c/retry_timeout_seconds; done; cat fail_at_unmount", dir)
+		if want := "-1\n10\n-1\n10\n-1\n30\n0\n"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\n1\n") {
 			t.Errorf("XFS error settings %q", got)
 		}
+	}
+	if p, _ := at(t, h, dir); h.Check(d, p) != nil {
+		t.Errorf("%+v: %v", p, h.Check(d, p))
 	}
 	busy(t, h, dir)
 }
@@ -386,15 +390,24 @@ func TestBedDamagedExt4(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Errors recorded, nothing broken: repaired without asking.
-	sh(t, "debugfs -w -R 'ssv state 2' %s", d.Path)
+	sh(t, "debugfs -w -R 'ssv state 2' %s && debugfs -w -R 'ssv error_count 3' %s", d.Path, d.Path)
 	if s, err := readSuper(d.Path, Ext4); err != nil || !s.damaged {
 		t.Fatalf("%+v %v", s, err)
+	}
+	counted := func() string {
+		return strings.TrimSpace(sh(t, "dumpe2fs -h %s 2>/dev/null | grep -c 'FS Error count' || true", d.Path))
+	}
+	if counted() != "1" {
+		t.Error("no errors are counted before the repair")
 	}
 	if err := h.Prepare(ctx, d, Ext4, ""); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := readSuper(d.Path, Ext4); err != nil || s.damaged {
 		t.Fatalf("after the repair: %+v %v", s, err)
+	}
+	if counted() != "0" {
+		t.Error("errors are counted after the repair")
 	}
 	// More than e2fsck -p dares: the root directory is gone.
 	sh(t, "debugfs -w -R 'ssv state 2' %s && debugfs -w -R 'clri <2>' %s", d.Path, d.Path)
@@ -428,6 +441,7 @@ func TestBedDeadDrive(t *testing.T) {
 			sh(t, "timeout 60 sync -f %s/file; test $? -ne 124", dir)
 			_, err := h.Stats(dir)
 			t.Logf("stats of a dead filesystem: %v", err)
+			knownBroken(t, h, d, dir)
 			if _, err := h.Resolve(dir); err != nil {
 				t.Errorf("resolve: %v", err)
 			}
@@ -437,6 +451,23 @@ func TestBedDeadDrive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// knownBroken wants the filesystem at dir to be known as one that has given up, by the
+// time that XFS repeats its writes at the latest.
+func knownBroken(t *testing.T, h *Host, d Device, dir string) {
+	t.Helper()
+	began := time.Now()
+	for time.Since(began) < time.Minute {
+		p, _ := at(t, h, dir)
+		if err := h.Check(d, p); errors.Is(err, ErrBroken) {
+			t.Logf("after %.1f s: %v", time.Since(began).Seconds(), err)
+			return
+		}
+		// What makes ext4 and btrfs notice is the next write.
+		sh(t, "timeout 60 touch %s/another; timeout 60 sync %s/another; sleep 1", dir, dir)
+	}
+	t.Error("nobody would know that it is broken")
 }
 
 func TestBedDevice(t *testing.T) {

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -36,13 +37,22 @@ func (h *Host) Device(path string) (Device, error) {
 
 func (h *Host) block(n Number) string { return h.sys + "/dev/block/" + n.String() }
 
-// metadataRetries is how often XFS tries a metadata write again before it
-// shuts the filesystem down. By default it tries for ever, and a full pool or
-// a dead drive hangs everybody who writes, syncs or unmounts.
-const metadataRetries = "3"
+// patience is for how many seconds XFS repeats a metadata write that failed
+// before it shuts the filesystem down, by the kind of error. By default it
+// repeats it for ever, and everybody hangs who writes, syncs or unmounts.
+//
+// ENOSPC is a thin pool that is full: the agent looks at it within a second and
+// extends it with one command, which may wait for others; half a minute is
+// several times that. EIO and all others are a drive: its driver has repeated the
+// write and reset the drive before it says so, so that little more can be hoped
+// for; but an error that passes should not cost a filesystem. A drive that is gone
+// (ENODEV) is given up at once by default.
+var patience = map[string]string{"default": "10", "EIO": "10", "ENOSPC": "30"}
 
 // Tune sets what the kernel forgets with each activation or mount: the
-// device's read-ahead in KiB (0 leaves it), and how long XFS retries.
+// device's read-ahead in KiB (0 leaves it), and how long XFS retries. ext4 and
+// btrfs need nothing: they give up at the first metadata write that fails, and
+// make themselves read-only.
 func (h *Host) Tune(dev Device, fsType string, readAheadKiB int) error {
 	if readAheadKiB > 0 {
 		if err := set(h.block(dev.Number)+"/queue/read_ahead_kb", strconv.Itoa(readAheadKiB)); err != nil {
@@ -57,11 +67,14 @@ func (h *Host) Tune(dev Device, fsType string, readAheadKiB int) error {
 		return err
 	}
 	dir := h.sys + "/fs/xfs/" + filepath.Base(disk) + "/error"
-	for _, class := range []string{"default", "EIO", "ENOSPC"} {
-		if err := set(dir+"/metadata/"+class+"/max_retries", metadataRetries); err != nil {
+	for class, seconds := range patience {
+		of := dir + "/metadata/" + class
+		// Time alone counts: how often it tries in it depends on what it has to do.
+		if err := errors.Join(set(of+"/max_retries", "-1"), set(of+"/retry_timeout_seconds", seconds)); err != nil {
 			return err
 		}
 	}
+	// Who unmounts does not wait for that either.
 	return set(dir+"/fail_at_unmount", "1")
 }
 

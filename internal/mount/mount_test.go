@@ -142,10 +142,10 @@ func TestTable(t *testing.T) {
 	for path, want := range map[string]Point{
 		"/var/lib/kubelet/pods/my pod": {Device: Number{252, 5}, FSType: XFS},
 		"/var/lib/kubelet/ro":          {Device: Number{252, 5}, FSType: XFS, ReadOnly: true},
-		"/var/lib/kubelet/globalmount": {Device: Number{0, 50}, FSType: "tmpfs"}, // the one on top
-		"/var/lib/kubelet/frozen":      {Device: Number{252, 6}, FSType: Ext4},   // its filesystem is read-only, the mount is not
+		"/var/lib/kubelet/globalmount": {Device: Number{0, 50}, FSType: "tmpfs"},             // the one on top
+		"/var/lib/kubelet/frozen":      {Device: Number{252, 6}, FSType: Ext4, Failed: true}, // its filesystem is read-only, the mount is not
 	} {
-		if p, ok := table.At(path); !ok || p.Device != want.Device || p.FSType != want.FSType || p.ReadOnly != want.ReadOnly {
+		if p, ok := table.At(path); !ok || p.Device != want.Device || p.FSType != want.FSType || p.ReadOnly != want.ReadOnly || p.Failed != want.Failed {
 			t.Errorf("%s: %+v", path, p)
 		}
 	}

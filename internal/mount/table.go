@@ -20,6 +20,9 @@ type Point struct {
 	Source     string
 	// ReadOnly is of this mount alone; its filesystem may be read-only as well.
 	ReadOnly bool
+	// Failed says that its filesystem has made itself read-only or shut down
+	// after an error: none is ever mounted read-only as a whole.
+	Failed bool
 	// Device is the block device whose filesystem it is or, for a device node
 	// that is bound to a file, that device.
 	Device Number
@@ -63,6 +66,7 @@ func readTable(file string) (Table, error) {
 		p := Point{
 			Path: unescape(i.MountPoint), Root: unescape(i.Root), FSType: i.FsType, Source: unescape(i.Source),
 			ReadOnly: slices.Contains(i.MountOptions, "ro"),
+			Failed:   slices.ContainsFunc(i.SuperOptions, func(o string) bool { return slices.Contains(gaveUp, o) }),
 			Device:   Number{uint32(i.Major), uint32(i.Minor)},
 		}
 		p.findDevice()
@@ -70,6 +74,14 @@ func readTable(file string) (Table, error) {
 	}
 	return table, nil
 }
+
+// gaveUp are the options that the kernel shows of a filesystem after an error:
+// "ro" of all, and since Linux 6.15 others of ext4.
+var gaveUp = []string{"ro", "emergency_ro", "shutdown"}
+
+// Holds says that it is a mount of a filesystem on a device of its own, and not a
+// device node that is bound to a file.
+func (p Point) Holds() bool { return p.FSType == Ext4 || p.FSType == XFS || p.FSType == Btrfs }
 
 // findDevice corrects Device where mountinfo does not show the block device.
 // Btrfs shows a number of its own making. A bound device node shows the number

@@ -146,7 +146,7 @@ func (v *lv) takesThins() answer {
 			v.path(), k.transaction, v.transaction)}, full...)...)
 	case v.dataUsed() >= v.dataTotal():
 		return refuse(failed, append([]string{"WARNING: Thin pool " + v.path() + " is out of data space."}, full...)...)
-	case v.metaUsed()*4 >= v.metaTotal()*3:
+	case v.metaTotal()-v.metaUsed() <= min(v.metaTotal()/4, (4<<20)/metaBlock):
 		return no("Free space in pool %s is above threshold, new volumes are not allowed.", v.path())
 	}
 	return answer{}

@@ -151,6 +151,14 @@ func (f *Fake) Unmap(vg, lv string) {
 	v.pool.kernel.clear(v.thinID)
 }
 
+// FillMetadata has a pool's metadata hold so many blocks of 4 KiB more than what
+// is in the pool needs, as many snapshots would; 0 takes them away again.
+func (f *Fake) FillMetadata(vg, pool string, blocks int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mustLV(vg, pool).kernel.ballast = blocks
+}
+
 // StaleThin leaves a volume of so many mapped bytes in a pool, unknown to LVM,
 // under the number that LVM will give out next.
 func (f *Fake) StaleThin(vg, pool string, bytes int64) {

@@ -143,7 +143,10 @@ func poolStatus(v *lv) string {
 	if v.kernel.held {
 		held = "7"
 	}
-	if v.dataUsed() >= v.dataTotal() {
+	switch {
+	case v.metaUsed() >= v.metaTotal():
+		mode = "ro"
+	case v.dataUsed() >= v.dataTotal():
 		mode = "out_of_data_space"
 	}
 	if v.queue {

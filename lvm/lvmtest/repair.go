@@ -55,13 +55,6 @@ func (f *Fake) Break(vg, pool, mode string, needsCheck bool) {
 	k.mode, k.needsCheck = mode, needsCheck
 }
 
-// FillMetadata has a pool use so many of its metadata blocks.
-func (f *Fake) FillMetadata(vg, pool string, blocks int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.mustLV(vg, pool).kernel.metaUsed = blocks
-}
-
 // LoseThin has the kernel's pool forget a thin that LVM knows.
 func (f *Fake) LoseThin(vg, lv string) {
 	f.mu.Lock()

@@ -94,7 +94,8 @@ type kernelPool struct {
 	held        bool
 	mode        string // "" means what follows from its use
 	needsCheck  bool
-	metaUsed    int64 // 0 means what follows from its use
+	// ballast are blocks of metadata that nothing explains.
+	ballast int64
 }
 
 func newKernelPool() *kernelPool {
@@ -110,7 +111,7 @@ func (k *kernelPool) write(id, bytes int64, pool *lv) int64 {
 		if mapped && k.owners[old] == 1 {
 			continue
 		}
-		if int64(len(k.owners)) >= pool.size/pool.chunk {
+		if int64(len(k.owners)) >= pool.size/pool.chunk || pool.metaUsed() >= pool.metaTotal() {
 			return at * pool.chunk
 		}
 		if mapped {
@@ -150,10 +151,7 @@ const metaBlock = 4096
 func (v *lv) metaTotal() int64 { return v.part("_tmeta").size / metaBlock }
 
 func (v *lv) metaUsed() int64 {
-	if v.kernel.metaUsed > 0 {
-		return v.kernel.metaUsed
-	}
-	used := v.metaTotal()/10 + 9 + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
+	used := v.metaTotal()/10 + 9 + v.kernel.ballast + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
 	return min(used, v.metaTotal())
 }
 

@@ -32,10 +32,10 @@ type fakeWorld struct {
 }
 
 // fakeNode is a node in memory with two drives that were taken.
-func fakeNode(t *testing.T, layout drive.Layout) *node {
+func fakeNode(t *testing.T, cfg drive.Config) *node {
 	t.Helper()
 	w := &fakeWorld{tb: t, host: agenttest.NewHost(t, 2), options: agenttest.Options(t), life: new(life)}
-	w.options.Config = config(layout)
+	w.options.Config = cfg
 	w.host.Mounts.Before = func(op string) error { return w.alive().before("mount:" + op) }
 	w.host.Mounts.After = func(op string) error { return w.alive().after() }
 	furnish(t, w.host.Agent(), w.options)

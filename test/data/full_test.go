@@ -62,11 +62,11 @@ func (n *node) fillUp(t *testing.T, v *vol) error {
 
 // testPoolFull: a pool that is full tells its writers so, hangs nobody, keeps
 // what it acknowledged, and works again as soon as something was deleted.
-func testPoolFull(t *testing.T, n *node) {
-	victim := n.create(t, spec{name: "victim", fs: "ext4", bytes: 8 * minBytes("ext4")})
+func testPoolFull(t *testing.T, n *node, fs string) {
+	victim := n.create(t, spec{name: "victim", fs: fs, bytes: 8 * minBytes("ext4")})
 	size := n.poolBytes(t, victim.vg())
 	ballast := n.createIn(t, victim.vg(), spec{name: "ballast", bytes: size + size/4})
-	other := n.create(t, spec{name: "other", fs: "ext4", bytes: 8 * minBytes("ext4")})
+	other := n.create(t, spec{name: "other", fs: fs, bytes: 8 * minBytes("ext4")})
 	if other.vg() == victim.vg() {
 		t.Fatal("the class does not spread")
 	}
@@ -79,8 +79,9 @@ func testPoolFull(t *testing.T, n *node) {
 	if err := n.fillUp(t, ballast); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO) {
 		t.Fatalf("the pool of %d bytes took %d: %v", size, ballast.size, err)
 	}
-	_, err := n.CreateVolume(t.Context(), spec{name: "clone", fs: "ext4", source: victim.id}.request())
+	_, err := n.CreateVolume(t.Context(), spec{name: "clone", fs: fs, source: victim.id}.request())
 	refused(t, "clone in a full pool", err, codes.ResourceExhausted, victim.vg())
+	n.ails(t, victim, "PoolNearlyFull")
 	created := n.create(t, spec{name: "new", bytes: 4 * mib})
 	if created.vg() == victim.vg() {
 		t.Error("a new volume was made in the full pool")
@@ -107,7 +108,8 @@ func testPoolFull(t *testing.T, n *node) {
 		again.await(t, 5)
 		again.stop(t)
 	}
-	clone := n.create(t, spec{name: "clone", fs: "ext4", source: victim.id})
+	n.healthy(t, victim)
+	clone := n.create(t, spec{name: "clone", fs: fs, source: victim.id})
 	n.unpublish(t, victim, other)
 	n.remove(t, victim.id, other.id, clone.id, created.id)
 }

@@ -47,7 +47,8 @@ var cases = []testCase{
 	{"hostile/paths", both, "", testHostilePaths},
 	{"commands", onFake, "", testCommands},
 	{"concurrency", both, "", testConcurrency},
-	{"full", both, "", testPoolFull},
+	{"full", both, "", func(t *testing.T, n *node) { testPoolFull(t, n, "ext4") }},
+	{"full/xfs", both, "", func(t *testing.T, n *node) { testPoolFull(t, n, "xfs") }},
 	{"restart", both, "", testRestart},
 	{"crash/every step", onFake, "", testCrashEveryStep},
 	{"crash/killed", onReal, "", testKilled},
@@ -71,7 +72,7 @@ func TestFake(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			n := fakeNode(t, c.layout)
+			n := fakeNode(t, config(c.layout))
 			c.run(t, n)
 			n.empty(t)
 		})

@@ -82,7 +82,7 @@ func (r *reals) node(t *testing.T, layout drive.Layout) *node {
 	if r.last == nil || !r.good || r.layout != layout {
 		r.end(t)
 		began := time.Now()
-		r.last, r.layout = realNode(t, layout, !r.dirty), layout
+		r.last, r.layout = realNode(t, config(layout), !r.dirty), layout
 		r.dirty = true
 		t.Logf("a node with new pools in %.1f s", time.Since(began).Seconds())
 	}
@@ -110,14 +110,14 @@ func (r *reals) end(t *testing.T) {
 const bedDrives = 2
 
 // realNode takes the first drives of the bed, which have an earlier life.
-func realNode(t *testing.T, layout drive.Layout, dirty bool) *node {
+func realNode(t *testing.T, cfg drive.Config, dirty bool) *node {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "data")
 	must(t, err)
 	w := &realWorld{kernel: dm.Open(), logFile: filepath.Join(dir, "log")}
 	w.options = agent.Options{
 		Socket: filepath.Join(dir, "s", "csi.sock"), StateDir: filepath.Join(dir, "state"), KubeletDir: filepath.Join(dir, "kubelet"),
-		NodeID: "node-1", Grace: agent.DefaultGrace, Config: config(layout),
+		NodeID: "node-1", Grace: agent.DefaultGrace, Config: cfg,
 	}
 	serials := strings.Split(os.Getenv("LVME_BED_DRIVES"), ",")
 	w.options.Config.Classes[0].Select.Serials = serials[:bedDrives]

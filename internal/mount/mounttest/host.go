@@ -49,6 +49,7 @@ type Host struct {
 	table   mount.Table
 	options map[string][]string
 	tuned   map[string]int
+	down    map[string]bool // paths of filesystems that have shut down
 }
 
 // Put lays a filesystem of that type and size on a device.
@@ -270,6 +271,43 @@ func (h *Host) Stats(path string) (mount.Stats, error) {
 		Bytes: c.bytes, BytesUsed: c.bytes / 8, BytesFree: c.bytes - c.bytes/8,
 		Inodes: 1000, InodesUsed: 11, InodesFree: 989,
 	}, nil
+}
+
+// Check is mount.Host's.
+func (h *Host) Check(_ mount.Device, p mount.Point) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.Failed || h.down[p.Path] {
+		return fmt.Errorf("%w: open %s: input/output error", mount.ErrBroken, p.Path)
+	}
+	return nil
+}
+
+// ShutDown has the filesystem mounted at path refuse everything, as XFS does after
+// errors, until it is mounted anew.
+func (h *Host) ShutDown(path string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.down == nil {
+		h.down = map[string]bool{}
+	}
+	at, _ := h.table.At(path)
+	for _, p := range h.table.Of(at.Device) {
+		h.down[p] = true
+	}
+}
+
+// Fail has the filesystem mounted at path make itself read-only, as ext4 does
+// after errors, until it is mounted anew.
+func (h *Host) Fail(path string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, _ := h.table.At(path)
+	for i := range h.table {
+		if h.table[i].Device == at.Device {
+			h.table[i].Failed = true
+		}
+	}
 }
 
 // Holders is mount.Host's, for the one mount namespace there is.

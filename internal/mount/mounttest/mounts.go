@@ -72,6 +72,7 @@ func (h *Host) Bind(_ context.Context, source, target string, dir, readOnly bool
 // Unmount is mount.Host's.
 func (h *Host) Unmount(_ context.Context, target string) error {
 	return h.change("unmount", func() error {
+		delete(h.down, target)
 		for i, p := range slices.Backward(h.table) {
 			if p.Path == target {
 				h.table = slices.Delete(h.table, i, i+1)

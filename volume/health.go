@@ -1,0 +1,148 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/klog/v2"
+
+	"github.com/lvme/lvme/drive"
+)
+
+// Effect is what an ailment means for who uses a volume.
+type Effect string
+
+// The effects.
+const (
+	// Degraded: it works, less well or not for long.
+	Degraded Effect = "degraded"
+	// Inaccessible: it cannot be read or written as it should.
+	Inaccessible Effect = "inaccessible"
+)
+
+// Ailment is one thing that is wrong with a volume or a pool.
+type Ailment struct {
+	Effect Effect
+	// Reason is a CamelCase word for programs, Message a line with the next step
+	// for people.
+	Reason, Message string
+}
+
+// VolumeHealth says what is wrong with a volume, nothing for a healthy one. It
+// asks neither LVM nor the kernel: what it tells is at most as old as the last
+// look at the pool and at the drives. A volume whose drive is away exists, and is
+// inaccessible.
+func (s *Store) VolumeHealth(_ context.Context, k Key) ([]Ailment, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, e, err := s.find(k)
+	switch {
+	case errors.Is(err, ErrAway):
+		return []Ailment{{Inaccessible, "DriveAway", err.Error()}}, nil
+	case err != nil:
+		return nil, fmt.Errorf("health of volume %s: %w", k, err)
+	case e.snapshot:
+		return nil, fmt.Errorf("health of volume %s: %w: it is a snapshot", k, ErrNotFound)
+	}
+	var all []Ailment
+	if e.state == Quarantined {
+		all = append(all, Ailment{Inaccessible, "Quarantined", "it mapped blocks before anybody wrote to it: delete it and make another"})
+	}
+	all = append(all, p.driveAilments()...)
+	if !e.thick {
+		all = append(all, p.fillAilments()...)
+	}
+	return all, nil
+}
+
+// PoolHealth is what is wrong with one pool.
+type PoolHealth struct {
+	VG      string
+	Ailment Ailment
+}
+
+// StorageHealth says what is wrong with the pools of this node, and how many of
+// them there are.
+func (s *Store) StorageHealth(context.Context) (all []PoolHealth, pools int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, id := range slices.Sorted(maps.Keys(s.pools)) {
+		p := s.pools[id]
+		for _, a := range append(p.driveAilments(), p.fillAilments()...) {
+			all = append(all, PoolHealth{VGName(id), a})
+		}
+	}
+	return all, len(s.pools)
+}
+
+// driveAilments are what is wrong with the pool whatever is in it; Store.mu is
+// held. A mirror works on with the drive that is left.
+func (p *pool) driveAilments() []Ailment {
+	lost := Inaccessible
+	if p.layout() == drive.Mirrored {
+		lost = Degraded
+	}
+	var all []Ailment
+	switch {
+	case p.away:
+		return []Ailment{{Inaccessible, "DriveAway", "not in this node: " + p.driveNames() + "; plug it in again"}}
+	case p.missing > 0:
+		all = append(all, Ailment{lost, "DriveMissing", fmt.Sprintf("%d of its drives missing; here are %s", p.missing, p.driveNames())})
+	}
+	if p.stale != "" {
+		all = append(all, Ailment{Degraded, "PoolNotSeen", "could not be looked at: " + p.stale})
+	}
+	if p.failing != "" {
+		all = append(all, Ailment{Degraded, "DriveFailing", p.failing + "; replace it, and until then it gets no new volumes"})
+	}
+	return all
+}
+
+// fillAilments are what is wrong with the thin pool. One that only fills up is
+// healthy: who has it looked after gets a warning in other places.
+func (p *pool) fillAilments() []Ailment {
+	var all []Ailment
+	for _, c := range p.watched.conditions {
+		switch {
+		case c.stage >= broken:
+			all = append(all, Ailment{Inaccessible, c.reason, c.text})
+		case c.stage >= stopped:
+			all = append(all, Ailment{Degraded, c.reason, c.text})
+		}
+	}
+	return all
+}
+
+// noteDrives remembers of each pool whether one of its drives says that it fails:
+// nothing new is put on it. s.mu is held.
+func (s *Store) noteDrives(ctx context.Context, byPath map[string]drive.Drive) {
+	for _, p := range s.pools {
+		if p.away {
+			continue
+		}
+		was := p.failing
+		p.failing = failing(p.vg.Devices, byPath)
+		switch {
+		case p.failing == was:
+		case p.failing == "":
+			klog.FromContext(ctx).Info("a drive has recovered", "vg", VGName(p.id), "from", was)
+		default:
+			klog.FromContext(ctx).Error(nil, "a drive fails: its pool gets no new volumes; move what is on it, and replace it",
+				"vg", VGName(p.id), "why", p.failing)
+		}
+	}
+}
+
+// failing says what the first of the drives reports that does.
+func failing(devices []string, byPath map[string]drive.Drive) string {
+	for _, path := range devices {
+		if d := byPath[path]; d.Health.Status == drive.HealthCritical {
+			return fmt.Sprintf("%s (%s): %s", path, strings.TrimSpace(d.Model+" "+d.Serial), strings.Join(d.Health.Reasons, ", "))
+		}
+	}
+	return ""
+}
