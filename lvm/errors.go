@@ -29,6 +29,9 @@ var (
 	ErrInUse = errors.New("in use")
 	// ErrMissingDevice: a drive of the VG is not there.
 	ErrMissingDevice = errors.New("drive missing")
+	// ErrSilent: a drive, or the kernel because of one, does not answer. It says
+	// nothing of what is on it.
+	ErrSilent = errors.New("no answer")
 	// ErrNotInstalled: the host has no lvm2, or not the thin-provisioning-tools
 	// that LVM needs; the message names the program.
 	ErrNotInstalled = errors.New("not installed on the host")

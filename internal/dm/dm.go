@@ -39,7 +39,10 @@ type Target struct {
 
 // Info is the state of one device.
 type Info struct {
-	Name         string
+	Name string
+	// UUID is what its maker called it: LVM's begin with "LVM-" and the UUIDs
+	// of VG and LV without their hyphens.
+	UUID         string
 	Major, Minor uint32
 	// Opened counts the openers: mounts, file descriptors and devices above.
 	Opened int
@@ -52,6 +55,15 @@ type Info struct {
 	Node string
 }
 
+// Dep is a device that another is made of.
+type Dep struct {
+	Major, Minor uint32
+	// Gone says that the kernel has no such device any more: the drive was
+	// pulled out, and only who had it open still holds on to it. Plugged in
+	// again it has another number.
+	Gone bool
+}
+
 // Reader reads the state of device-mapper devices by name.
 type Reader interface {
 	// Status is the device's targets in the order of their start. It does not
@@ -59,6 +71,8 @@ type Reader interface {
 	Status(ctx context.Context, name string) ([]Target, error)
 	// Info is the device's state.
 	Info(ctx context.Context, name string) (Info, error)
+	// Deps are the devices that it is made of.
+	Deps(ctx context.Context, name string) ([]Dep, error)
 	// Names lists every device, sorted.
 	Names(ctx context.Context) ([]string, error)
 	// Present says whether there is a block device at path, such as the drive
