@@ -37,7 +37,7 @@ func (h Host) content(ctx context.Context, d Drive) Content {
 		return h.look(ctx, d)
 	})
 	if err != nil {
-		return Content{Error: err.Error()}
+		return Content{Error: err.Error(), Silent: true}
 	}
 	return c
 }

@@ -92,12 +92,14 @@ type VG struct {
 //     The drives carry the metadata, in as many copies as there are drives.
 //   - no lvmpolld, no monitoring: both start daemons that outlive the command.
 //   - no hints: the devices are named on each command line.
+//   - nobody waits behind a writer that waits itself: with a report that hangs on
+//     a drive, a vgcreate of another drive would hold up every scan of the host.
 //   - no event activation, nothing in the log and nothing of the log on stdout:
 //     what is on stdout is the report.
 //   - pools fail when full: lvconvert has no option that says so.
 //   - dates as seconds, yes and no as 1 and 0, hidden LVs by their plain name.
 const settings = `backup{backup=0 archive=0} ` +
-	`global{use_lvmpolld=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
+	`global{use_lvmpolld=0 prioritise_write_locks=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
 	`activation{monitoring=0 error_when_full=1} ` +
 	`devices{hints="none"} ` +
 	`log{verbose=0 silent=0 report_command_log=0 syslog=0} ` +

@@ -14,7 +14,11 @@ type drive struct {
 	size      int64
 	signature string
 	away      bool
-	pv        *pv
+	// number is the kernel's minor number: another each time it is plugged in.
+	number uint32
+	// hung is closed when the drive answers again; nil while it does.
+	hung chan struct{}
+	pv   *pv
 }
 
 type pv struct {
@@ -26,6 +30,8 @@ type pv struct {
 	extents int64
 	// used are the runs of extents that LVs own, sorted.
 	used []extentRun
+	// lost says that LVM takes it for lost, even when it is back.
+	lost bool
 }
 
 type extentRun struct {
@@ -61,6 +67,11 @@ type lv struct {
 
 	active bool
 	opened int
+	// table are the drives' numbers as of the activation of an LV that lies on
+	// drives itself; 0 stands for one that was missing. raised says that a
+	// mirror was active once, so that its legs know of each other.
+	table  []uint32
+	raised bool
 
 	// of a pool
 	chunk       int64
