@@ -31,6 +31,9 @@ type Lost struct {
 // pulled out, whether or not it is back.
 func (l *LVM) Lost(ctx context.Context, vg VG) (Lost, error) {
 	devices, err := l.devices(ctx, vg)
+	if errors.Is(err, dm.ErrUnavailable) {
+		return Lost{}, nil // then nothing is active
+	}
 	if err != nil {
 		return Lost{}, fmt.Errorf("look for dead devices of VG %s: %w", vg.Name, err)
 	}

@@ -144,6 +144,9 @@ func (e *entry) convertMode(w wanted, src entry) {
 func (s *Store) reserve(p *pool, source Key, bytes int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := p.trouble(); err != nil {
+		return nil, err
+	}
 	if room := p.thinRoom(s.classOf(p).Overcommit); room < bytes {
 		return nil, fmt.Errorf("%w for a copy of %s: it needs %d bytes in %s, which has %d left to promise", ErrNoSpace, source, bytes, VGName(p.id), room)
 	}

@@ -43,6 +43,9 @@ type Options struct {
 	// Background: wipe what was deleted. One process a host does that, the
 	// agent.
 	Background bool
+	// Patience is how long a pool is waited for by whoever has others to see to,
+	// since its drive may hang; 0 means 30 s.
+	Patience time.Duration
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 }
@@ -210,15 +213,18 @@ func (s *Store) Pools(ctx context.Context) []Pool {
 	s.mu.RLock()
 	var all []Pool
 	var active []bool
+	var mirrors [][]string
 	for _, id := range slices.Sorted(maps.Keys(s.pools)) {
 		all = append(all, s.pools[id].describe())
 		active = append(active, s.pools[id].thinActive)
+		mirrors = append(mirrors, s.pools[id].mirrors())
 	}
 	s.mu.RUnlock()
 	for i := range all {
 		if active[i] {
 			s.fillUse(ctx, &all[i])
 		}
+		all[i].Mirror = s.mirrorStatus(ctx, all[i].VG, mirrors[i])
 	}
 	slices.SortFunc(all, func(a, b Pool) int {
 		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Number, b.Number), cmp.Compare(a.ID, b.ID))

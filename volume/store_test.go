@@ -36,6 +36,10 @@ var scenarios = []struct {
 	{"identity", testIdentity},
 	{"adopt", testAdopt},
 	{"half a mirror", testHalfMirror},
+	{"drive back", testDriveBack},
+	{"drive back while it is in use", testDriveBackInUse},
+	{"leg back", testLegBack},
+	{"degraded after a reboot", testDegradedStart},
 }
 
 func TestFake(t *testing.T) {

@@ -76,16 +76,18 @@ func (h *host) mirrors() lvm.VG {
 func (h *host) inSync(vg lvm.VG, failed int) {
 	h.Helper()
 	for _, lv := range append(lvm.MirroredPoolParts("pool"), "v-t") {
-		for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		end, tick := time.After(time.Minute), time.NewTicker(50*time.Millisecond)
+		for synced := false; !synced; {
 			s, err := h.lvm.MirrorStatus(h.ctx, vg.Name, lv)
 			h.ok(err)
-			if s.Legs == 2 && s.Failed == failed && s.Synced == s.Total && s.Total > 0 {
-				break
-			}
-			if time.Since(began) > time.Minute {
+			synced = s.Legs == 2 && s.Failed == failed && s.Synced == s.Total && s.Total > 0
+			select {
+			case <-tick.C:
+			case <-end:
 				h.Fatalf("%s after a minute: %+v, want %d failed and the rest in sync", lv, s, failed)
 			}
 		}
+		tick.Stop()
 	}
 }
 
