@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -17,7 +18,8 @@ const poolsHelp = `Show the pools of this node: each is an LVM volume group with
 THIN is the size of the thin pool, USED what it holds, and COMMITTED what its
 volumes and snapshots may come to hold; new volumes fit as long as COMMITTED
 stays below THIN, or below what the class overcommits. META is how much of the
-thin pool's metadata is used. THICK is the share for thick volumes.`
+thin pool's metadata is used. THICK is the share for thick volumes. SYNC is how
+far the legs of a mirrored pool agree.`
 
 func newPools(env *environment) *cobra.Command {
 	var f storeFlags
@@ -35,6 +37,7 @@ func newPools(env *environment) *cobra.Command {
 	}
 	f.add(cmd.Flags())
 	out.add(cmd)
+	cmd.AddCommand(newRepair(env))
 	return cmd
 }
 
@@ -62,6 +65,8 @@ type poolView struct {
 	ThickUsed     int64 `json:"thickUsedBytes"`
 	Wiping        int64 `json:"wipingBytes"`
 
+	Mirror *mirrorView `json:"mirror,omitempty"` // of a mirrored pool
+
 	Volumes   int      `json:"volumes"`
 	Snapshots int      `json:"snapshots"`
 	Strange   []string `json:"strange"` // logical volumes that are not lvme's
@@ -76,6 +81,20 @@ type poolDriveView struct {
 	Bytes  int64  `json:"bytes"`
 }
 
+// mirrorView tells of the mirrors of a pool that are active.
+type mirrorView struct {
+	Bytes  int64 `json:"bytes"`
+	Synced int64 `json:"syncedBytes"` // alike on the legs that work
+	Failed int   `json:"failed"`      // mirrors that work with one leg
+}
+
+func viewMirror(m volume.Mirror) *mirrorView {
+	if m.Bytes == 0 {
+		return nil
+	}
+	return &mirrorView{Bytes: m.Bytes, Synced: m.Synced, Failed: m.Failed}
+}
+
 func viewPools(store string, pools []volume.Pool) poolsView {
 	v := poolsView{Store: store, Pools: []poolView{}}
 	for _, p := range pools {
@@ -83,7 +102,7 @@ func viewPools(store string, pools []volume.Pool) poolsView {
 			VG: p.VG, Class: p.Class, Number: p.Number, Layout: p.Layout, Drives: []poolDriveView{}, Away: p.Away,
 			Bytes: p.Bytes, ThinBytes: p.ThinBytes, ThinUsed: p.ThinUsed, ThinCommitted: p.ThinCommitted,
 			MetadataBytes: p.MetadataBytes, MetadataUsed: p.MetadataUsed, ThickBytes: p.ThickBytes, ThickUsed: p.ThickUsed,
-			Wiping: p.Wiping, Volumes: p.Volumes, Snapshots: p.Snapshots, Strange: list(p.Strange), Problem: p.Problem,
+			Wiping: p.Wiping, Mirror: viewMirror(p.Mirror), Volumes: p.Volumes, Snapshots: p.Snapshots, Strange: list(p.Strange), Problem: p.Problem,
 		}
 		for _, d := range p.Drives {
 			one.Drives = append(one.Drives, poolDriveView(d))
@@ -107,6 +126,7 @@ var poolColumns = []column[poolView]{
 	{"THICK", false, func(p poolView) string { return size(p.ThickBytes) }},
 	{"THICK-USED", true, func(p poolView) string { return table.Percent(p.ThickUsed, p.ThickBytes) }},
 	{"WIPING", true, func(p poolView) string { return size(p.Wiping) }},
+	{"SYNC", true, poolView.sync},
 	{"VOLUMES", false, func(p poolView) string { return count(p, p.Volumes) }},
 	{"SNAPSHOTS", false, func(p poolView) string { return count(p, p.Snapshots) }},
 	{"STATUS", false, poolView.status},
@@ -132,10 +152,23 @@ func (p poolView) serials() string {
 	return strings.Join(serials, ",")
 }
 
+// sync is how far mirrors are with making their legs alike.
+func (p poolView) sync() string {
+	switch {
+	case p.Mirror == nil:
+		return ""
+	case p.Mirror.Failed > 0:
+		return "one leg"
+	}
+	return table.Percent(p.Mirror.Synced, p.Mirror.Bytes)
+}
+
 func (p poolView) status() string {
 	switch {
 	case p.Problem != "":
 		return p.Problem
+	case p.Mirror != nil && p.Mirror.Failed > 0:
+		return fmt.Sprintf("ok; %d of its mirrors work with one leg", p.Mirror.Failed)
 	case len(p.Strange) > 0:
 		return "ok; not lvme's: " + strings.Join(p.Strange, ", ")
 	}
