@@ -395,6 +395,33 @@ func TestHungCommandHoldsUpItsPoolAlone(t *testing.T) {
 	matchesLVM(t, s)
 }
 
+// TestUnwritablePoolIsCheckedAgain: the kernel could not write a pool's
+// metadata. Once its volumes are unstaged it is switched off and on.
+func TestUnwritablePoolIsCheckedAgain(t *testing.T) {
+	r := fakeRig(t)
+	s := r.furnished(t, fastClass(drive.PerDrive, 60, 0))
+	v, _ := r.staged(t, s, CreateSpec{Name: "one", Size: size(64 * mib)})
+	fake := r.runner.(*lvmtest.Fake)
+	fake.Unwritable(VGName(v.Key.VG), poolLV)
+	r.look(t, s)
+	if p := poolOf(t, s, v.Key); !strings.Contains(p.Problem, "ro") {
+		t.Errorf("problem %q", p.Problem)
+	}
+	must(t, s.Deactivate(t.Context(), v.Key))
+	if p := poolOf(t, s, v.Key); p.Problem != "" {
+		t.Errorf("after the last volume is unstaged: %q", p.Problem)
+	}
+	fake.Unwritable(VGName(v.Key.VG), poolLV)
+	fake.Damage(VGName(v.Key.VG), poolLV)
+	r.look(t, s)
+	if p := poolOf(t, s, v.Key); !strings.Contains(p.Problem, "could not be switched on") {
+		t.Errorf("a damaged pool: %q", p.Problem)
+	}
+	if w := mustCreate(t, s, CreateSpec{Name: "two", Mode: Block}); w.Key.VG == v.Key.VG {
+		t.Error("a volume was made in a damaged pool")
+	}
+}
+
 // TestSilentDriveIsLeftAlone: no command is shown a drive that does not answer,
 // its pool is told of as it was known, and refuses changes at once.
 func TestSilentDriveIsLeftAlone(t *testing.T) {

@@ -298,7 +298,7 @@ func (s *Store) unfurnished(ctx context.Context, p *pool) bool {
 	vg := p.vg
 	s.mu.RUnlock()
 	lost, err := s.LVM.Lost(ctx, vg)
-	return todo || err != nil || len(lost.Dead)+len(lost.Degraded) > 0
+	return todo || err != nil || len(lost.Dead)+len(lost.Degraded) > 0 || s.broken(ctx, p)
 }
 
 // furnish makes what the VG should have and has not: the thin pool, active,

@@ -40,10 +40,47 @@ func (s *Store) revive(ctx context.Context, p *pool) error {
 		return err
 	}
 	s.unstick(p, "")
+	if err := s.recheck(ctx, p); err != nil {
+		return err
+	}
 	if len(lost.Degraded) > 0 && p.missing == 0 {
 		return s.refreshMirrors(ctx, p)
 	}
 	return nil
+}
+
+// broken says that the kernel lets nobody write to the pool any more: its
+// metadata could not be written, as on a drive that had errors.
+func (s *Store) broken(ctx context.Context, p *pool) bool {
+	if !p.thinActive {
+		return false
+	}
+	status, err := s.LVM.PoolStatus(ctx, VGName(p.id), poolLV)
+	return err == nil && (status.NeedsCheck || status.Mode == lvm.PoolReadOnly || status.Mode == lvm.PoolFailed)
+}
+
+// recheck switches a broken pool off and on, which has its metadata checked,
+// once nothing of it is in use; its writer lock is held.
+func (s *Store) recheck(ctx context.Context, p *pool) error {
+	if !s.broken(ctx, p) || p.inUse() {
+		return nil
+	}
+	err := s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, poolLV) }, func() { p.thinActive = false })
+	if err != nil {
+		return fmt.Errorf("switch a pool off that cannot be written: %w", err)
+	}
+	klog.FromContext(ctx).Info("a pool that could not be written is checked and switched on again", "vg", VGName(p.id))
+	return nil
+}
+
+// inUse says whether a thin of the pool is active.
+func (p *pool) inUse() bool {
+	for _, e := range p.entries {
+		if e.active && !e.thick {
+			return true
+		}
+	}
+	return false
 }
 
 // clear takes away the dead devices of a pool and believes LVM's word of the
@@ -131,12 +168,12 @@ func (s *Store) detachable(k Key) (*pool, bool) {
 	return p, ok && k.Store == s.key && p.vg.UUID != "" && (p.away || p.now.Load() != nil && !p.hung())
 }
 
-// afterwards sees to a stuck pool when a volume of it was switched off.
+// afterwards sees to a stuck or broken pool when a volume of it was switched off.
 func (s *Store) afterwards(ctx context.Context, p *pool) {
 	s.mu.RLock()
 	stuck := p.stuck != ""
 	s.mu.RUnlock()
-	if !stuck {
+	if !stuck && !s.broken(ctx, p) {
 		return
 	}
 	if err := s.furnish(ctx, p); err != nil {
@@ -169,6 +206,7 @@ func (s *Store) activatePool(ctx context.Context, p *pool) error {
 		return nil
 	}
 	if err := s.activateLV(ctx, p, poolLV); err != nil {
+		s.unstick(p, "thin pool could not be switched on: "+err.Error())
 		return fmt.Errorf("activate the thin pool: %w", err)
 	}
 	return nil

@@ -170,6 +170,7 @@ func (v *lv) activate(c *command) answer {
 		if !p.up() {
 			p.layered = p != v || len(p.vg.thins(p)) > 0
 			p.raise(c)
+			p.kernel.unwritable = false
 		}
 	}
 	v.active = true

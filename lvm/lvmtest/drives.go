@@ -102,6 +102,14 @@ func (v *lv) raise(c *command) {
 	}
 }
 
+// Unwritable has the kernel fail to write a pool's metadata, as on a drive that
+// had errors: until the pool is switched off and on it is read-only.
+func (f *Fake) Unwritable(vg, pool string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mustLV(vg, pool).kernel.unwritable = true
+}
+
 // plugged says whether a drive of that number is there.
 func (v *lv) plugged(number uint32) bool {
 	return slices.ContainsFunc(v.vg.pvs, func(p *pv) bool { return !p.drive.away && p.drive.number == number })

@@ -186,16 +186,19 @@ func thinStatus(v *lv) string {
 }
 
 func poolStatus(v *lv) string {
-	held, mode, full := "-", "rw", "error_if_no_space"
+	held, mode, full, check := "-", "rw", "error_if_no_space", "-"
 	if v.kernel.held {
 		held = "7"
 	}
 	if v.dataUsed() >= v.dataTotal() {
 		mode = "out_of_data_space"
 	}
+	if v.kernel.unwritable {
+		mode, check = "ro", "needs_check"
+	}
 	if v.queue {
 		full = "queue_if_no_space"
 	}
-	return fmt.Sprintf("%d %d/%d %d/%d %s %s discard_passdown %s - 512 ", v.kernel.transaction, v.metaUsed(), v.metaTotal(),
-		v.dataUsed(), v.dataTotal(), held, mode, full)
+	return fmt.Sprintf("%d %d/%d %d/%d %s %s discard_passdown %s %s 512 ", v.kernel.transaction, v.metaUsed(), v.metaTotal(),
+		v.dataUsed(), v.dataTotal(), held, mode, full, check)
 }

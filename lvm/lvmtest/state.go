@@ -96,6 +96,8 @@ type kernelPool struct {
 	lastChunk   int64
 	transaction int64
 	damaged     bool
+	// unwritable: the kernel could not write the metadata while it was up.
+	unwritable bool
 	held        bool
 }
 
