@@ -66,7 +66,7 @@ func TestDiscover(t *testing.T) {
 		{"fabric", "nvme2n1", func(d Drive) any { return []any{d.ID, d.Transport, d.Controllers, d.State} },
 			"[uuid.7d6f2a1e-3b1c-4a5d-9e8f-001122334455 tcp [nvme2] live]"},
 		{"broken", "nvme0n1", func(d Drive) any { return []any{d.State, d.Bytes, d.Content, d.Health} },
-			"[dead 0 {false its controller is dead [] false false} {critical [its controller is dead] <nil>}]"},
+			"[dead 0 {false its controller is dead false [] false false} {critical [its controller is dead] <nil>}]"},
 		{"broken", "nvme1n1", func(d Drive) any { return []any{d.State, d.Content.Error, d.Health} },
 			"[resetting its controller is resetting {unknown [its controller is resetting] <nil>}]"},
 		{"broken", "nvme2n1", func(d Drive) any { return []any{d.ID, d.Serial} }, "[ ]"},

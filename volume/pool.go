@@ -81,6 +81,8 @@ type pool struct {
 
 	// pendingThin and pendingThick are promised to creates that are running.
 	pendingThin, pendingThick int64
+	// use is what the kernel said last of the thin pool.
+	use use
 	// wiperRuns says that something of wiping is being worked on, healing that
 	// the pool will be looked at again soon.
 	wiperRuns, healing bool

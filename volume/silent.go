@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -119,6 +120,32 @@ func (p *pool) trouble() error {
 
 // errHeld is the cause of a wait for a pool that was given up.
 var errHeld = errors.New("a change of it has not ended: its drive may hang")
+
+// use is what the kernel says of a thin pool.
+type use struct{ thin, metadata int64 }
+
+// askable says whether the kernel can be asked of a pool: it may wait for the
+// drive itself before it answers, and then nothing ends the question, nor the
+// process that asked it.
+func (s *Store) askable(ctx context.Context, p *pool, drives []PoolDrive) bool {
+	if p.hung() || !p.slow().IsZero() {
+		return false
+	}
+	return s.Stalled == nil || !slices.ContainsFunc(drives, func(d PoolDrive) bool { return s.Stalled(ctx, d.Path) })
+}
+
+// remember keeps what the kernel said of a pool, and recall is it.
+func (s *Store) remember(p *pool, d Pool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.use = use{d.ThinUsed, d.MetadataUsed}
+}
+
+func (s *Store) recall(p *pool, d *Pool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d.ThinUsed, d.MetadataUsed = p.use.thin, p.use.metadata
+}
 
 // slow is since when a change of the pool has been running that takes
 // suspiciously long, zero for none.

@@ -37,6 +37,9 @@ type Options struct {
 	Blocks  Blocks
 	// Drives lists the NVMe drives of this node.
 	Drives func(context.Context) ([]drive.Drive, error)
+	// Stalled says of a drive's path whether it ends none of the work that it has
+	// been given, so that whatever waits for it may hang; nil for nobody does.
+	Stalled func(ctx context.Context, path string) bool
 	// ReadOnly changes nothing: no key is made, no pool activated, nothing
 	// repaired. For commands that only show.
 	ReadOnly bool
@@ -213,16 +216,23 @@ func (s *Store) Pools(ctx context.Context) []Pool {
 	s.mu.RLock()
 	var all []Pool
 	var active []bool
+	var known []*pool
 	var mirrors [][]string
 	for _, id := range slices.Sorted(maps.Keys(s.pools)) {
 		all = append(all, s.pools[id].describe())
 		active = append(active, s.pools[id].thinActive)
+		known = append(known, s.pools[id])
 		mirrors = append(mirrors, s.pools[id].mirrors())
 	}
 	s.mu.RUnlock()
 	for i := range all {
+		if active[i] && !s.askable(ctx, known[i], all[i].Drives) {
+			s.recall(known[i], &all[i])
+			continue
+		}
 		if active[i] {
 			s.fillUse(ctx, &all[i])
+			s.remember(known[i], all[i])
 		}
 		all[i].Mirror = s.mirrorStatus(ctx, all[i].VG, mirrors[i])
 	}

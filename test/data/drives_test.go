@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,8 +83,15 @@ func (n *wholeNode) serialOf(t *testing.T, v *rig.Volume) string {
 // these texts, -1 without one.
 func (n *wholeNode) metric(t *testing.T, name string, texts ...string) float64 {
 	t.Helper()
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) { return n.Dial(ctx, network, address) }}}
+	r, err := client.Get("http://" + rig.Metrics + "/metrics")
+	must(t, err)
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	must(t, err)
 	sum, found := 0.0, false
-	for line := range strings.Lines(n.sh(t, "curl -fsS --max-time 60 "+rig.Metrics+"/metrics")) {
+	for line := range strings.Lines(string(text)) {
 		rest, ok := strings.CutPrefix(line, name)
 		for _, text := range texts {
 			ok = ok && strings.Contains(rest, text)
