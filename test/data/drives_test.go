@@ -52,6 +52,7 @@ type poolLine struct {
 	Away    bool
 	Problem string
 	Drives  []struct{ Serial string }
+	Strange []string
 	Mirror  *struct{ Bytes, SyncedBytes, Failed int64 }
 }
 
@@ -84,7 +85,9 @@ func (n *wholeNode) serialOf(t *testing.T, v *rig.Volume) string {
 func (n *wholeNode) metric(t *testing.T, name string, texts ...string) float64 {
 	t.Helper()
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) { return n.Dial(ctx, network, address) }}}
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return n.Dial(ctx, network, address)
+		}}}
 	r, err := client.Get("http://" + rig.Metrics + "/metrics")
 	must(t, err)
 	defer r.Body.Close()
@@ -328,7 +331,10 @@ func (n *wholeNode) othersGoOn(t *testing.T, round string, used, idle twin) {
 		{"statistics of the drive that hangs", stats(used.a), codes.Unavailable},
 		{"capacity", func(ctx context.Context) error { _, err := n.agent.Available(ctx, "thin"); return err }, codes.OK},
 		{"metrics", func(context.Context) error { n.metric(t, "lvme_ready"); return nil }, codes.OK},
-		{"list", func(ctx context.Context) error { _, err := n.agent.ListVolumes(ctx, &csi.ListVolumesRequest{}); return err }, codes.Unavailable},
+		{"list", func(ctx context.Context) error {
+			_, err := n.agent.ListVolumes(ctx, &csi.ListVolumesRequest{})
+			return err
+		}, codes.Unavailable},
 		{"create", func(ctx context.Context) (err error) {
 			made, err = n.agent.Create(ctx, rig.Spec{Name: "new-" + round, FS: "ext4", Bytes: 64 * mib})
 			return err
