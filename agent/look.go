@@ -103,7 +103,7 @@ func (a *Agent) look(ctx context.Context) {
 		err = a.takeAutomatic(ctx, a.Store())
 	}
 	a.looks.next = time.Now().Add(lookEvery)
-	if err != nil {
+	if s := a.Store(); err != nil || s != nil && s.Ailing() {
 		a.looks.next = time.Now().Add(retryAfter)
 	}
 	if ctx.Err() == nil {
