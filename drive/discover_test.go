@@ -221,6 +221,36 @@ func TestDiscoverHangingDrive(t *testing.T) {
 	}
 }
 
+// A drive whose content cannot be read in time may hang whoever touches it.
+func TestDiscoverSilentDrive(t *testing.T) {
+	h, _ := machine(t, "metal")
+	h.Patience = 50 * time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	h.Runner = hanging{next: h.Runner, on: "nvme0n1", until: release}
+	drives := discover(t, h)
+	if got := drives["nvme0n1"].Content; !got.Silent || got.Probed || !strings.Contains(got.Error, "did not answer") {
+		t.Errorf("the drive that hangs: %+v", got)
+	}
+	if got := drives["nvme1n1"].Content; got.Silent || !got.Probed {
+		t.Errorf("its neighbour: %+v", got)
+	}
+}
+
+// hanging holds up the programs that look at one device.
+type hanging struct {
+	next  run.Runner
+	on    string
+	until chan struct{}
+}
+
+func (r hanging) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	if strings.HasSuffix(c.Args[len(c.Args)-1], r.on) {
+		<-r.until
+	}
+	return r.next.Run(ctx, c)
+}
+
 func TestHealthUnreadable(t *testing.T) {
 	h, _ := machine(t, "fabric")
 	var asked []string
