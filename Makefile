@@ -113,7 +113,7 @@ test-unit: $(HELM) ## all that needs no drives: unit tests, and everything on th
 .PHONY: test-real
 test-real: bed ## the tests on real drives and real LVM, in the bed
 	$(call real,20m)
-	$(if $(OUTSIDE),$(OUTOFBED) -timeout 20m -run '^TestNode' $(OUTSIDE))
+	$(if $(OUTSIDE),$(OUTOFBED) -timeout 40m -run '^TestNode' $(OUTSIDE))
 
 .PHONY: test-full
 test-full: export LVME_SANITY := all

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,6 +189,31 @@ func TestAgentNoticesADriveThatLeaves(t *testing.T) {
 	eventually(t, "the drive is away", func() bool { return capacity(t, r) == 0 })
 	host.Replug("/dev/nvme0n1")
 	eventually(t, "the drive is back", func() bool { return capacity(t, r) > 0 })
+}
+
+// TestAgentNoticesADriveThatHangs: no event tells of it, but the kernel's
+// counters do.
+func TestAgentNoticesADriveThatHangs(t *testing.T) {
+	host, o := agenttest.NewHost(t, 1), agenttest.Options(t)
+	takeAll(t, o, host.Agent())
+	h := host.Agent()
+	var hangs atomic.Bool
+	h.Stalls = func(time.Time) []string {
+		if hangs.Load() {
+			return []string{"nvme0n1"}
+		}
+		return nil
+	}
+	r := agenttest.Start(t, o, h).WaitOpen()
+	well := drive.Content{Probed: true, Signatures: []string{drive.LVMMember}}
+	host.Change("/dev/nvme0n1", func(d *drive.Drive) { d.Content = drive.Content{Silent: true, Error: "no answer"} })
+	heal := host.LVM.Hang("/dev/nvme0n1")
+	hangs.Store(true)
+	eventually(t, "the drive is given nothing more", func() bool { return capacity(t, r) == 0 })
+	host.Change("/dev/nvme0n1", func(d *drive.Drive) { d.Content = well })
+	heal()
+	hangs.Store(false)
+	eventually(t, "the drive is used again", func() bool { return capacity(t, r) > 0 })
 }
 
 func TestAgentStopsAfterRunningCommands(t *testing.T) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ type looks struct {
 	stamp hostrecord.Stamp // of the host record before the last one
 	fault string           // of the last one, logged already
 	notes string           // of the last plan, logged already
+	hung  []string         // drives that had ended no work for a while
 }
 
 // keepLooking opens the store, as often as it takes, and from then on follows
@@ -76,6 +78,14 @@ func (a *Agent) due(ctx context.Context, now time.Time) bool {
 	if now.After(a.looks.next) {
 		return true
 	}
+	if a.host.Stalls != nil {
+		hung := a.host.Stalls(now)
+		changed := !slices.Equal(hung, a.looks.hung)
+		if a.looks.hung = hung; changed {
+			klog.FromContext(ctx).Info("drives that answer no requests changed", "drives", hung)
+			return true
+		}
+	}
 	stamp, err := hostrecord.ReadStamp(a.options.StateDir)
 	if err != nil {
 		klog.FromContext(ctx).V(1).Info("host record cannot be looked at", "error", err)
@@ -93,7 +103,7 @@ func (a *Agent) look(ctx context.Context) {
 		err = a.takeAutomatic(ctx, a.Store())
 	}
 	a.looks.next = time.Now().Add(lookEvery)
-	if err != nil {
+	if s := a.Store(); err != nil || s != nil && s.Ailing() {
 		a.looks.next = time.Now().Add(retryAfter)
 	}
 	if ctx.Err() == nil {

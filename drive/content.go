@@ -37,7 +37,7 @@ func (h Host) content(ctx context.Context, d Drive) Content {
 		return h.look(ctx, d)
 	})
 	if err != nil {
-		return Content{Error: err.Error()}
+		return Content{Error: err.Error(), Silent: true}
 	}
 	return c
 }
@@ -58,7 +58,7 @@ func (h Host) look(ctx context.Context, d Drive) Content {
 	device := tree(h.Root).path(d.Path)
 	signatures, err := h.signatures(ctx, device)
 	if err != nil {
-		return Content{Error: err.Error()}
+		return Content{Error: err.Error(), Silent: ctx.Err() != nil} // its time may have ended before ours
 	}
 	blank, busy, err := readEnds(device, d.Bytes, !d.known(signatures))
 	if err != nil {

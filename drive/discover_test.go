@@ -66,7 +66,7 @@ func TestDiscover(t *testing.T) {
 		{"fabric", "nvme2n1", func(d Drive) any { return []any{d.ID, d.Transport, d.Controllers, d.State} },
 			"[uuid.7d6f2a1e-3b1c-4a5d-9e8f-001122334455 tcp [nvme2] live]"},
 		{"broken", "nvme0n1", func(d Drive) any { return []any{d.State, d.Bytes, d.Content, d.Health} },
-			"[dead 0 {false its controller is dead [] false false} {critical [its controller is dead] <nil>}]"},
+			"[dead 0 {false its controller is dead false [] false false} {critical [its controller is dead] <nil>}]"},
 		{"broken", "nvme1n1", func(d Drive) any { return []any{d.State, d.Content.Error, d.Health} },
 			"[resetting its controller is resetting {unknown [its controller is resetting] <nil>}]"},
 		{"broken", "nvme2n1", func(d Drive) any { return []any{d.ID, d.Serial} }, "[ ]"},
@@ -219,6 +219,36 @@ func TestDiscoverHangingDrive(t *testing.T) {
 			t.Errorf("look %d: its neighbour: %+v", i+1, drives["nvme1n1"].Health)
 		}
 	}
+}
+
+// A drive whose content cannot be read in time may hang whoever touches it.
+func TestDiscoverSilentDrive(t *testing.T) {
+	h, _ := machine(t, "metal")
+	h.Patience = 50 * time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	h.Runner = hanging{next: h.Runner, on: "nvme0n1", until: release}
+	drives := discover(t, h)
+	if got := drives["nvme0n1"].Content; !got.Silent || got.Probed || !strings.Contains(got.Error, "did not answer") {
+		t.Errorf("the drive that hangs: %+v", got)
+	}
+	if got := drives["nvme1n1"].Content; got.Silent || !got.Probed {
+		t.Errorf("its neighbour: %+v", got)
+	}
+}
+
+// hanging holds up the programs that look at one device.
+type hanging struct {
+	next  run.Runner
+	on    string
+	until chan struct{}
+}
+
+func (r hanging) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	if strings.HasSuffix(c.Args[len(c.Args)-1], r.on) {
+		<-r.until
+	}
+	return r.next.Run(ctx, c)
 }
 
 func TestHealthUnreadable(t *testing.T) {

@@ -85,6 +85,9 @@ type Content struct {
 	// nothing else here means anything.
 	Probed bool   `json:"probed"`
 	Error  string `json:"error,omitempty"`
+	// Silent says that the drive did not answer in time, or has not answered
+	// yet: a command that touches it may hang.
+	Silent bool `json:"silent,omitempty"`
 	// Signatures are the types that blkid knows: ext4, LVM2_member, gpt, ...
 	Signatures []string `json:"signatures,omitempty"`
 	// Blank says that the first and the last MiB read as zeros. A drive may

@@ -36,9 +36,9 @@ func (k kernel) Info(_ context.Context, name string) (dm.Info, error) {
 	return info, nil
 }
 
-func (k kernel) Names(context.Context) ([]string, error) { return nil, nil }
+func (k kernel) Deps(context.Context, string) ([]dm.Dep, error) { return nil, nil }
 
-func (k kernel) Below(context.Context, string) ([]dm.Underlying, error) { return nil, nil }
+func (k kernel) Names(context.Context) ([]string, error) { return nil, nil }
 
 func (k kernel) Read(context.Context, string, int64, int) ([]byte, error) { return nil, dm.ErrNotFound }
 
@@ -82,8 +82,15 @@ var calls = map[string]func(context.Context, *LVM, VG) error{
 	"ChangeTags": func(ctx context.Context, l *LVM, vg VG) error {
 		return l.ChangeTags(ctx, vg, "v-a", []string{"a"}, []string{"b"})
 	},
-	"Activate":   func(ctx context.Context, l *LVM, vg VG) error { return l.Activate(ctx, vg, "v-a") },
-	"Deactivate": func(ctx context.Context, l *LVM, vg VG) error { return l.Deactivate(ctx, vg, "v-a") },
+	"Activate":         func(ctx context.Context, l *LVM, vg VG) error { return l.Activate(ctx, vg, "v-a") },
+	"Deactivate":       func(ctx context.Context, l *LVM, vg VG) error { return l.Deactivate(ctx, vg, "v-a") },
+	"ActivateDegraded": func(ctx context.Context, l *LVM, vg VG) error { return l.ActivateDegraded(ctx, vg, "v-a") },
+	"Refresh":          func(ctx context.Context, l *LVM, vg VG) error { return l.Refresh(ctx, vg, "v-a") },
+	"AddDrive":         func(ctx context.Context, l *LVM, vg VG) error { return l.AddDrive(ctx, vg, "/dev/nvme1n1", 1<<20) },
+	"ReplaceLeg":       func(ctx context.Context, l *LVM, vg VG) error { return l.ReplaceLeg(ctx, vg, "v-a", "/dev/nvme1n1") },
+	"RemoveSpare":      func(ctx context.Context, l *LVM, vg VG) error { return l.RemoveSpare(ctx, vg, "lvol0_pmspare") },
+	"RemoveMissing":    func(ctx context.Context, l *LVM, vg VG) error { return l.RemoveMissing(ctx, vg) },
+	"RestoreMissing":   func(ctx context.Context, l *LVM, vg VG) error { return l.RestoreMissing(ctx, vg, "/dev/nvme1n1") },
 }
 
 var active = kernel{info: map[string]dm.Info{"lvme--x-v--a": {Live: true, Node: "/dev/mapper/lvme--x-v--a"}}}
@@ -169,6 +176,13 @@ func TestHostileNames(t *testing.T) {
 			"RemoveVG":    l.RemoveVG(ctx, VG{Name: bad, Devices: testVG.Devices}),
 			"RenameVG":    l.RenameVG(ctx, bad, "y", testVG.Devices),
 			"CreateVG":    l.CreateVG(ctx, VGSpec{Name: bad, Devices: testVG.Devices}),
+			"degraded":    l.ActivateDegraded(ctx, testVG, bad),
+			"Refresh":     l.Refresh(ctx, testVG, bad),
+			"ReplaceLeg":  l.ReplaceLeg(ctx, testVG, bad, "/dev/nvme1n1"),
+			"a spare":     l.RemoveSpare(ctx, testVG, bad),
+			"AddDrive":    l.AddDrive(ctx, VG{Name: bad, Devices: testVG.Devices}, "/dev/nvme1n1", 1<<20),
+			"missing in":  l.RemoveMissing(ctx, VG{Name: bad, Devices: testVG.Devices}),
+			"restore in":  l.RestoreMissing(ctx, VG{Name: bad, Devices: testVG.Devices}, "/dev/nvme1n1"),
 		} {
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s of %q: %v, want %v", name, bad, err, ErrInvalid)
@@ -197,6 +211,10 @@ func TestHostileSpecs(t *testing.T) {
 		"chunk":         l.CreatePool(ctx, testVG, PoolSpec{Name: "p", Size: 4 << 20, MetadataSize: 4 << 20, ChunkSize: 1000}),
 		"no metadata":   l.CreatePool(ctx, testVG, PoolSpec{Name: "p", Size: 4 << 20, ChunkSize: 65536}),
 		"both":          l.CreateMirroredPool(ctx, testVG, PoolSpec{Name: "p", Size: 4 << 20, MetadataSize: 4 << 20, ChunkSize: 65536, Stripes: 2}),
+		"leg's drive":   l.ReplaceLeg(ctx, testVG, "v", "--force"),
+		"added drive":   l.AddDrive(ctx, testVG, "-ff", 1<<20),
+		"restored":      l.RestoreMissing(ctx, testVG, "x"),
+		"no spare":      l.RemoveSpare(ctx, testVG, "v-a"),
 		"metadata area": l.CreateVG(ctx, VGSpec{Name: "v", Devices: testVG.Devices, MetadataSize: 1000}),
 	} {
 		if !errors.Is(err, ErrInvalid) {

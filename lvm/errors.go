@@ -29,6 +29,9 @@ var (
 	ErrInUse = errors.New("in use")
 	// ErrMissingDevice: a drive of the VG is not there.
 	ErrMissingDevice = errors.New("drive missing")
+	// ErrSilent: a drive, or the kernel because of one, does not answer. It says
+	// nothing of what is on it.
+	ErrSilent = errors.New("no answer")
 	// ErrNotInstalled: the host has no lvm2, or not the thin-provisioning-tools
 	// that LVM needs; the message names the program.
 	ErrNotInstalled = errors.New("not installed on the host")
@@ -68,11 +71,19 @@ type Error struct {
 
 // Error says what was run and what LVM answered.
 func (e *Error) Error() string {
-	msg := fmt.Sprintf("lvm %s: exit %d: %s", strings.Join(e.Args, " "), e.Code, strings.Join(strings.Fields(e.Stderr), " "))
+	msg := fmt.Sprintf("%s%s: exit %d: %s", e.program(), strings.Join(e.Args, " "), e.Code, strings.Join(strings.Fields(e.Stderr), " "))
 	if e.kind != nil {
 		return e.kind.Error() + ": " + msg
 	}
 	return msg
+}
+
+// program is what the verb is given to; dmsetup is one itself.
+func (e *Error) program() string {
+	if e.Args[0] == dmsetup {
+		return ""
+	}
+	return "lvm "
 }
 
 // Unwrap is the sentinel that the message was recognised as, or nil.
@@ -94,6 +105,7 @@ var kinds = []struct {
 	kind error
 	says *regexp.Regexp
 }{
+	{errNoChange, says(`does not contain devices specified to replace`)},
 	{ErrMissingDevice, says(`Device not found for |No device found for |Couldn't find device with uuid|while PVs are missing|Physical Volume "[^"]*" not found in Volume Group`)},
 	{ErrDuplicate, says(`Multiple VGs found with the same name|with duplicate PV devices`)},
 	{ErrTransaction, says(`unexpected transaction id|transaction_id is \d+, while expected`)},
@@ -102,11 +114,11 @@ var kinds = []struct {
 	{ErrNotSupported, says(`Required device-mapper target\(s\) not detected|Failure to communicate with kernel device-mapper driver|without using device-mapper kernel driver`)},
 	{ErrNoVG, says(`Volume group "[^"]*" not found`)},
 	{ErrNotFound, says(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Snapshot origin LV \S+ not found|Pool \S+ not found in Volume group|Logical volume \S+ not found in volume group`)},
-	{errNoChange, says(`No size change|matches existing size|not larger than existing size|Error when full is already set|already zero new blocks|New VG name must differ from the old VG name`)},
+	{errNoChange, says(`No size change|matches existing size|not larger than existing size|Error when full is already set|already zero new blocks|New VG name must differ from the old VG name|No PV has been restored`)},
 	{ErrExists, says(`already exists`)},
 	{ErrMetadataFull, says(`exceeds maximum metadata size|too large for circular buffer`)},
 	{ErrNoSpace, says(`[Ii]nsufficient free space|Insufficient suitable allocatable extents|reached threshold|above threshold, new volumes are not allowed`)},
-	{ErrInUse, says(`contains a filesystem in use|Logical volume \S+ in use\.|Do you really want to remove|will remove \d+ dependent volume|exclusively\.|is used by VG`)},
+	{ErrInUse, says(`contains a filesystem in use|Logical volume \S+ in use\.|Do you really want to remove|will remove \d+ dependent volume|exclusively\.|is used by VG|failed: Device or resource busy`)},
 	{ErrNotBlank, says(`signature detected on|existing signature|device has a signature|device is partitioned|is already in volume group`)},
 	{ErrInvalid, says(`is invalid\.|too small|must not exceed|length \d+ is not supported|must differ|Volume too large|Please specify either size or extents`)},
 }

@@ -47,7 +47,7 @@ func DevicePath(vg, lv string) string { return dm.Path(dm.DeviceName(vg, lv)) }
 // starting a program. A thin that was never written must say 0: see
 // CreateThin. An inactive one is dm.ErrNotFound.
 func (l *LVM) ThinMapped(ctx context.Context, vg, lv string) (int64, error) {
-	targets, err := l.kernel.Status(ctx, dm.DeviceName(vg, lv))
+	targets, err := l.status(ctx, dm.DeviceName(vg, lv))
 	if err != nil {
 		return 0, fmt.Errorf("mapped bytes of %s/%s: %w", vg, lv, err)
 	}
@@ -65,9 +65,9 @@ func (l *LVM) ThinMapped(ctx context.Context, vg, lv string) (int64, error) {
 // program. An inactive one is dm.ErrNotFound.
 func (l *LVM) PoolStatus(ctx context.Context, vg, pool string) (PoolStatus, error) {
 	// LVM puts the pool's target below a layer of its own once it has a thin.
-	targets, err := l.kernel.Status(ctx, dm.DeviceName(vg, pool, "tpool"))
+	targets, err := l.status(ctx, dm.DeviceName(vg, pool, "tpool"))
 	if errors.Is(err, dm.ErrNotFound) {
-		targets, err = l.kernel.Status(ctx, dm.DeviceName(vg, pool))
+		targets, err = l.status(ctx, dm.DeviceName(vg, pool))
 	}
 	if err != nil {
 		return PoolStatus{}, fmt.Errorf("status of pool %s/%s: %w", vg, pool, err)
@@ -177,9 +177,4 @@ func (l *LVM) DeviceNames(ctx context.Context, vg string) ([]string, error) {
 	}
 	prefix := dm.DeviceName(vg, "")
 	return slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(name, prefix) }), nil
-}
-
-// DevicesBelow are the block devices that a device of the kernel lies on.
-func (l *LVM) DevicesBelow(ctx context.Context, name string) ([]dm.Underlying, error) {
-	return l.kernel.Below(ctx, name)
 }

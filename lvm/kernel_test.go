@@ -51,6 +51,24 @@ func TestParsePool(t *testing.T) {
 	}
 }
 
+func TestParseRaid(t *testing.T) {
+	for params, want := range map[string]MirrorStatus{
+		"raid1 2 AA 131072/131072 idle 0 0 -":   {Legs: 2, Synced: 64 << 20, Total: 64 << 20},
+		"raid1 2 DA 524288/524288 idle 0 0 -":   {Legs: 2, Failed: 1, Synced: 256 << 20, Total: 256 << 20},
+		"raid1 2 Aa 1024/131072 recover 0 0 -":  {Legs: 2, Synced: 1024 * 512, Total: 64 << 20},
+		"raid1 3 AAA 0/8 frozen 0 0 - and more": {Legs: 3, Total: 8 * 512},
+	} {
+		if got, err := parseRaid(params); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v; want %+v", params, got, err, want)
+		}
+	}
+	for _, bad := range []string{"", "raid1 2 AA", "raid1 2 A 1/1 idle", "raid1 x AA 1/1 idle", "raid1 2 A? 1/1 idle", "raid1 2 AA 3/1 idle", "raid1 2 AA 1 idle"} {
+		if got, err := parseRaid(bad); !errors.Is(err, ErrReport) {
+			t.Errorf("%q: got %+v, %v", bad, got, err)
+		}
+	}
+}
+
 func TestStatusOfTheRightDevice(t *testing.T) {
 	ctx := context.Background()
 	const pool = "thin-pool 0 213/2048 0/6400 - rw discard_passdown error_if_no_space - 512 "

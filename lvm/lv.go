@@ -86,11 +86,15 @@ func (l *LVM) ChangeTags(ctx context.Context, vg VG, lv string, add, del []strin
 // kernel has a live device with a node under /dev/mapper, and that LVM did not
 // name a reason, such as a missing drive, to distrust it. One command.
 func (l *LVM) Activate(ctx context.Context, vg VG, lv string) error {
+	return l.activate(ctx, vg, lv)
+}
+
+func (l *LVM) activate(ctx context.Context, vg VG, lv string, mode ...string) error {
 	path, err := vg.path(lv)
 	if err != nil {
 		return fmt.Errorf("activate: %w", err)
 	}
-	said := l.change(ctx, vg, "lvchange", "-ay", "-K", path)
+	said := l.change(ctx, vg, "lvchange", append(append([]string{"-ay", "-K"}, mode...), path)...)
 	if said != nil && !inItsOwnWords(said) {
 		return fmt.Errorf("activate %s: %w", path, said)
 	}

@@ -11,7 +11,8 @@
 // signature that it finds on a drive.
 //
 // A command that changes LVM is not killed because its caller stopped
-// waiting; the call returns when the command has ended.
+// waiting; the call returns when the command has ended. One that only reads is
+// given up after a while: on a drive that hangs nothing can end it.
 package lvm
 
 import (
@@ -22,7 +23,17 @@ import (
 	"time"
 
 	"github.com/lvme/lvme/internal/dm"
+	"github.com/lvme/lvme/internal/patience"
 	"github.com/lvme/lvme/internal/run"
+)
+
+const (
+	// readPatience is how long a command that only reads may take. A report of
+	// 10,000 volumes takes a second or two.
+	readPatience = 30 * time.Second
+	// statusPatience is how long the kernel may take to tell the status of a
+	// device, which it reads from memory.
+	statusPatience = 5 * time.Second
 )
 
 // LVM runs LVM's commands on one host. It may be used by several goroutines;
@@ -31,6 +42,10 @@ type LVM struct {
 	runner  run.Runner
 	kernel  dm.Reader
 	observe Observer
+	// reads and statuses are the commands that read and the kernel's answers
+	// that were waited for in vain, by drive and by device.
+	reads, statuses              patience.Calls
+	readPatience, statusPatience time.Duration
 }
 
 // Observer is told of each LVM command that has ended: its verb ("lvcreate"),
@@ -43,9 +58,15 @@ type Option func(*LVM)
 // WithObserver has every LVM command reported to o, for metrics.
 func WithObserver(o Observer) Option { return func(l *LVM) { l.observe = o } }
 
+// WithPatience bounds the wait for commands that read, and for the kernel's
+// status of a device.
+func WithPatience(read, status time.Duration) Option {
+	return func(l *LVM) { l.readPatience, l.statusPatience = read, status }
+}
+
 // New makes LVM out of a way to run programs and a way to read the kernel.
 func New(r run.Runner, k dm.Reader, opts ...Option) *LVM {
-	l := &LVM{runner: r, kernel: k, observe: func(string, time.Duration, error, bool) {}}
+	l := &LVM{runner: r, kernel: k, observe: func(string, time.Duration, error, bool) {}, readPatience: readPatience, statusPatience: statusPatience}
 	for _, o := range opts {
 		o(l)
 	}
@@ -71,12 +92,14 @@ type VG struct {
 //     The drives carry the metadata, in as many copies as there are drives.
 //   - no lvmpolld, no monitoring: both start daemons that outlive the command.
 //   - no hints: the devices are named on each command line.
+//   - nobody waits behind a writer that waits itself: with a report that hangs on
+//     a drive, a vgcreate of another drive would hold up every scan of the host.
 //   - no event activation, nothing in the log and nothing of the log on stdout:
 //     what is on stdout is the report.
 //   - pools fail when full: lvconvert has no option that says so.
 //   - dates as seconds, yes and no as 1 and 0, hidden LVs by their plain name.
 const settings = `backup{backup=0 archive=0} ` +
-	`global{use_lvmpolld=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
+	`global{use_lvmpolld=0 prioritise_write_locks=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
 	`activation{monitoring=0 error_when_full=1} ` +
 	`devices{hints="none"} ` +
 	`log{verbose=0 silent=0 report_command_log=0 syslog=0} ` +
@@ -90,15 +113,40 @@ func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb 
 		full = append(full, "--devices", strings.Join(devices, ","), "--config", settings)
 	}
 	full = append(full, args...)
-	res, err := l.runner.Run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes})
+	began := time.Now()
+	res, err := l.run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes}, devices)
 	switch {
 	case errors.Is(err, run.ErrNotInstalled):
 		err = fmt.Errorf("%w, install the package lvm2: %w", ErrNotInstalled, err)
+	case errors.Is(err, patience.ErrSilent):
+		err = fmt.Errorf("%w: lvm %s: %w", ErrSilent, verb, err)
+		res.Took = time.Since(began)
 	case err == nil && res.Code != 0:
 		err = newError(verb, args, res)
 	}
 	l.observe(verb, res.Took, err, changes)
 	return res.Stdout, err
+}
+
+// run runs a command that changes something to its end, and gives up one that
+// reads devices when one of them does not answer.
+func (l *LVM) run(ctx context.Context, c run.Cmd, devices []string) (run.Result, error) {
+	if c.Changes || len(devices) == 0 {
+		return l.runner.Run(ctx, c)
+	}
+	return patience.Do(ctx, &l.reads, l.readPatience, devices, func(ctx context.Context) (run.Result, error) { return l.runner.Run(ctx, c) })
+}
+
+// status is the kernel's status of a device, unless the kernel waits for a
+// drive itself before it answers.
+func (l *LVM) status(ctx context.Context, name string) ([]dm.Target, error) {
+	targets, err := patience.Do(ctx, &l.statuses, l.statusPatience, []string{name}, func(ctx context.Context) ([]dm.Target, error) {
+		return l.kernel.Status(ctx, name)
+	})
+	if errors.Is(err, patience.ErrSilent) {
+		err = fmt.Errorf("%w: %w", ErrSilent, err)
+	}
+	return targets, err
 }
 
 // change runs one command that changes vg.

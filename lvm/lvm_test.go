@@ -19,7 +19,14 @@ func TestFake(t *testing.T) {
 			Write: func(_ *testing.T, vg, lv string, bytes int64) { f.Map(vg, lv, bytes) },
 			Open:  func(_ *testing.T, vg, lv string) func() { return f.Open(vg, lv) },
 			Stale: func(_ *testing.T, vg, pool string, _ int64) { f.StaleThin(vg, pool, 1<<20) },
-			Sign:  func(_ *testing.T, path string) { f.Sign(path, "ext4") },
+			Pull: func(_ *testing.T, path string) func() string {
+				f.Unplug(path)
+				return func() string {
+					f.Plug(path, path+"-again")
+					return path + "-again"
+				}
+			},
+			Sign: func(_ *testing.T, path string) { f.Sign(path, "ext4") },
 		}
 	})
 }

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,9 +57,9 @@ func newReal(t *testing.T) lvmtest.Env {
 	wipe(t, drives)
 	t.Cleanup(func() {
 		nothingSuspended(t)
-		wipe(t, drives)
+		wipe(t, realDrives(t)) // one that was pulled has another name now
 	})
-	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale,
+	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull,
 		Sign: func(t *testing.T, path string) { must(t, "mkfs.ext4", "-q", path) }}
 }
 
@@ -125,6 +127,41 @@ func open(t *testing.T, vg, lv string) func() {
 		t.Fatal(err)
 	}
 	return func() { f.Close() }
+}
+
+// pull takes a drive off its bus, so that to the kernel it is gone.
+func pull(t *testing.T, path string) func() string {
+	t.Helper()
+	dir := "/sys/block/" + filepath.Base(path) + "/device/"
+	serial, err := os.ReadFile(dir + "serial")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"device/remove", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	replug := sync.OnceValue(func() string {
+		if err := os.WriteFile("/sys/bus/pci/rescan", []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+		for range 300 {
+			if found, err := filepath.Glob("/sys/block/nvme*/device/serial"); err == nil {
+				for _, file := range found {
+					is, err := os.ReadFile(file)
+					device := "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(file)))
+					if err == nil && string(is) == string(serial) && dm.Open().Present(device) == nil {
+						must(t, "udevadm", "settle")
+						return device
+					}
+				}
+			}
+			time.Sleep(100 * time.Millisecond) // the kernel tells when, by uevents that are another test's subject
+		}
+		t.Fatalf("drive %s does not come back", serial)
+		return ""
+	})
+	t.Cleanup(func() { replug() })
+	return replug
 }
 
 // stale makes the volume by the kernel's own messages, behind LVM's back.

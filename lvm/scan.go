@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,15 +29,18 @@ func (l *LVM) Scan(ctx context.Context, devices []string) (Report, error) {
 	return report, nil
 }
 
-func (l *LVM) scan(ctx context.Context, devices []string) (Report, error) {
+// scan reports the devices, or of them the named VG alone: LVM locks no more
+// than that VG then, and a report that hangs holds up nobody else.
+func (l *LVM) scan(ctx context.Context, devices []string, vg ...string) (Report, error) {
 	if err := checkDevices(devices); err != nil {
 		return Report{}, err
 	}
 	// "json" and not "json_std": every version has it, and where the two
 	// differ both shapes are understood.
-	out, err := l.command(ctx, false, devices, "fullreport", "--reportformat", "json", "-a",
+	args := []string{"--reportformat", "json", "-a",
 		"--configreport", "vg", "-o", vgFields, "--configreport", "pv", "-o", pvFields, "--configreport", "lv", "-o", lvFields,
-		"--configreport", "pvseg", "-o", pvsegFields, "--configreport", "seg", "-o", segFields)
+		"--configreport", "pvseg", "-o", pvsegFields, "--configreport", "seg", "-o", segFields}
+	out, err := l.command(ctx, false, devices, "fullreport", append(args, vg...)...)
 	if err != nil {
 		return Report{}, err
 	}
@@ -49,8 +53,14 @@ func (l *LVM) scan(ctx context.Context, devices []string) (Report, error) {
 //
 // A drive of the VG that is missing is no error: the report says so.
 func (l *LVM) Report(ctx context.Context, vg VG) (VGReport, error) {
-	report, err := l.scan(ctx, vg.Devices)
-	if err != nil {
+	if err := ValidVG(vg.Name); err != nil {
+		return VGReport{}, fmt.Errorf("report of VG: %w", err)
+	}
+	report, err := l.scan(ctx, vg.Devices, vg.Name)
+	if errors.Is(err, ErrDuplicate) { // the name alone does not tell them apart
+		report, err = l.scan(ctx, vg.Devices)
+	}
+	if err != nil && !errors.Is(err, ErrNoVG) && !errors.Is(err, ErrMissingDevice) {
 		return VGReport{}, fmt.Errorf("report of VG %s: %w", vg.Name, err)
 	}
 	i := slices.IndexFunc(report.VGs, func(r VGReport) bool {

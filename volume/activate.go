@@ -36,8 +36,10 @@ func (s *Store) activate(ctx context.Context, k Key) (Device, error) {
 		return Device{}, err
 	}
 	defer unlock()
-	err = s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, e.lv) }, func() { p.setActive(e.lv, true) })
-	if err != nil {
+	if err := s.sound(ctx, p, e); err != nil {
+		return Device{}, err
+	}
+	if err := s.activateLV(ctx, p, e.lv); err != nil {
 		return Device{}, err
 	}
 	if e.state == Fresh && !e.thick {
@@ -157,14 +159,19 @@ func (s *Store) setState(ctx context.Context, p *pool, lv string, state State, f
 	})
 }
 
-// Deactivate removes the device of a volume. One that is open is ErrInUse.
+// Deactivate removes the device of a volume. One that is open is ErrInUse. It
+// needs no drive: a volume whose drive is lost must not hold its pod.
 func (s *Store) Deactivate(ctx context.Context, k Key) error {
 	_, err := fly(ctx, &s.flights, k.LV, "deactivate "+k.String(), func(ctx context.Context) (struct{}, error) {
 		s.mu.RLock()
 		p, e, err := s.find(k)
 		s.mu.RUnlock()
-		if err == nil {
-			err = s.deactivateOnce(ctx, p, e)
+		if lost, ok := s.detachable(k); ok {
+			err = s.detach(ctx, lost, k.LV)
+		} else if err == nil {
+			if err = s.deactivateOnce(ctx, p, e); err == nil {
+				s.afterwards(ctx, p)
+			}
 		}
 		if err != nil {
 			return struct{}{}, fmt.Errorf("deactivate volume %s: %w", k, err)

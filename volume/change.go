@@ -58,7 +58,7 @@ func (s *Store) heal(p *pool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		p.healing = false
-		if err != nil && !p.away {
+		if err != nil && !p.away && p.reason() == "" {
 			s.heal(p)
 		}
 	})
@@ -71,7 +71,12 @@ func (s *Store) lookAfter(p *pool, pause time.Duration) error {
 	case <-s.life.Done():
 		return nil
 	}
-	return p.exclusively(s.life, func() error { return s.reload(s.life, p) })
+	unlock, err := p.lockSoon(s.life)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.reload(s.life, p)
 }
 
 // lookNowAndThen reports every pool at long intervals.
@@ -83,7 +88,7 @@ func (s *Store) lookNowAndThen() {
 			return
 		}
 		s.mu.RLock()
-		pools := slices.Collect(maps.Values(s.pools))
+		pools := slices.DeleteFunc(slices.Collect(maps.Values(s.pools)), func(p *pool) bool { return p.away || p.reason() != "" })
 		s.mu.RUnlock()
 		for _, p := range pools {
 			if err := s.lookAfter(p, 0); err != nil {
@@ -133,6 +138,7 @@ var domainErrors = []struct{ lvm, domain error }{
 	{lvm.ErrInUse, ErrInUse},
 	{lvm.ErrNoVG, ErrAway},
 	{lvm.ErrMissingDevice, ErrAway},
+	{lvm.ErrSilent, ErrUnavailable},
 	{lvm.ErrNotInstalled, ErrUnavailable},
 	{lvm.ErrNotSupported, ErrUnavailable},
 	{lvm.ErrReport, ErrUnavailable},

@@ -144,6 +144,9 @@ func (e *entry) convertMode(w wanted, src entry) {
 func (s *Store) reserve(p *pool, source Key, bytes int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := p.trouble(); err != nil {
+		return nil, err
+	}
 	if why := p.refusesMore(Thin); why != "" {
 		return nil, fmt.Errorf("%w for a copy of %s in %s: %s", ErrNoSpace, source, VGName(p.id), why)
 	}

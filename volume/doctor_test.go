@@ -143,7 +143,7 @@ func (c *clinic) is(found []Finding, want ...symptom) {
 	}
 }
 
-const shown = "--devices /dev/nvme0n1 "
+const listing = "--devices /dev/nvme0n1 "
 
 // sicknesses are every finding with what makes it, and whether a start of the
 // agent heals it. The agent has ended.
@@ -166,7 +166,8 @@ var sicknesses = []struct {
 			{SeverityWarning, CheckDevice, "DM-pool-tpool", "dmsetup remove --force DM-pool-tpool"}, {SeverityWarning, CheckDevice, "DM-pool_tdata", "DM-pool_tdata"},
 			{SeverityWarning, CheckDevice, "DM-pool_tmeta", "DM-pool_tmeta"}}},
 	{name: "drive back after it was pulled", infect: func(c *clinic) { c.Unplug("/dev/nvme0n1"); c.Plug("/dev/nvme0n1", "/dev/nvme0n1") },
-		want: []symptom{{SeverityError, CheckDevice, "DM-pool_tdata", "dmsetup remove --force DM-pool_tdata"}, {SeverityError, CheckDevice, "DM-pool_tmeta", "dmsetup remove --force DM-pool_tmeta"}}},
+		want: []symptom{{SeverityError, CheckDevice, "DM-pool", "dmsetup remove --force DM-pool"}, {SeverityError, CheckDevice, "DM-pool-tpool", "dmsetup remove --force DM-pool-tpool"},
+			{SeverityError, CheckDevice, "DM-pool_tdata", "dmsetup remove --force DM-pool_tdata"}, {SeverityError, CheckDevice, "DM-pool_tmeta", "dmsetup remove --force DM-pool_tmeta"}}, after: &[]symptom{}},
 	{name: "half a mirror", layout: drive.Mirrored, drives: 2, infect: func(c *clinic) { c.hide("/dev/nvme1n1") },
 		want: []symptom{{SeverityError, CheckDriveGone, "VG", ""}}},
 	{name: "metadata lost", infect: func(c *clinic) { c.Wipe("/dev/nvme0n1") },
@@ -180,7 +181,7 @@ var sicknesses = []struct {
 	{name: "volume made twice", drives: 2, infect: (*clinic).double,
 		want: []symptom{{SeverityWarning, CheckVolumeTwice, "volume a", "lvme orphans --pvs -"}}},
 	{name: "no copy of the metadata", infect: func(c *clinic) { c.ok(os.RemoveAll(filepath.Join(c.dir, backupDir))) },
-		want: []symptom{{SeverityWarning, CheckBackup, "VG", "vgcfgbackup " + shown + "-f DIR/VG/"}}},
+		want: []symptom{{SeverityWarning, CheckBackup, "VG", "vgcfgbackup " + listing + "-f DIR/VG/"}}},
 	{name: "copy a little old", infect: func(c *clinic) { c.retag("x", "y") },
 		want: []symptom{{SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "copy too old", infect: (*clinic).oldCopy,
@@ -188,9 +189,9 @@ var sicknesses = []struct {
 	{name: "device left behind", infect: func(c *clinic) { c.AddDevice("lvme--" + c.id + "-v--gone") },
 		want: []symptom{{SeverityWarning, CheckDevice, "DM-v--gone", "dmsetup remove DM-v--gone"}}},
 	{name: "pool off", infect: func(c *clinic) { c.ok(c.lvm().Deactivate(c.Context(), c.vg, poolLV)) },
-		want: []symptom{{SeverityError, CheckPoolOff, "VG/pool", "lvchange " + shown + "-ay -K VG/pool"}}, after: &[]symptom{}},
+		want: []symptom{{SeverityError, CheckPoolOff, "VG/pool", "lvchange " + listing + "-ay -K VG/pool"}}, after: &[]symptom{}},
 	{name: "pool read-only", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "ro", false) },
-		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "lvconvert " + shown + "--yes --repair VG/pool"}}},
+		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "lvconvert " + listing + "--yes --repair VG/pool"}}},
 	{name: "pool failed", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "Fail", false) },
 		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}}},
 	{name: "pool needs a check", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "rw", true) },
@@ -204,23 +205,23 @@ var sicknesses = []struct {
 		c.ok(c.lvm().Deactivate(c.Context(), c.vg, poolLV))
 	}, want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}, {SeverityError, CheckPoolOff, "VG/pool", "lvchange"}}},
 	{name: "pool full", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "out_of_data_space", false) },
-		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "lvextend " + shown + "-l +50%FREE VG/pool"}}},
+		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "lvextend " + listing + "-l +50%FREE VG/pool"}}},
 	{name: "metadata half full", infect: func(c *clinic) { c.fillMetadata(60) },
-		want: []symptom{{SeverityWarning, CheckPoolRoom, "VG/pool", "lvextend " + shown + "--poolmetadatasize +8388608b VG/pool"}}},
+		want: []symptom{{SeverityWarning, CheckPoolRoom, "VG/pool", "lvextend " + listing + "--poolmetadatasize +8388608b VG/pool"}}},
 	{name: "metadata nearly full", infect: func(c *clinic) { c.fillMetadata(80) },
 		want: []symptom{{SeverityError, CheckPoolRoom, "VG/pool", "--poolmetadatasize"}}},
 	{name: "pool nearly full", infect: (*clinic).fillPool,
 		want: []symptom{{SeverityWarning, CheckPoolRoom, "VG/pool", "lvextend"}, {SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "pool waits when full", infect: func(c *clinic) { c.QueueWhenFull(c.vg.Name, poolLV) },
-		want:  []symptom{{SeverityWarning, CheckPoolSetting, "VG/pool", "lvchange " + shown + "--errorwhenfull y VG/pool"}},
+		want:  []symptom{{SeverityWarning, CheckPoolSetting, "VG/pool", "lvchange " + listing + "--errorwhenfull y VG/pool"}},
 		after: &[]symptom{{SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "pool does not zero", infect: func(c *clinic) { c.NoZeroing(c.vg.Name, poolLV) },
-		want:  []symptom{{SeverityError, CheckPoolSetting, "VG/pool", "lvchange " + shown + "--zero y VG/pool"}},
+		want:  []symptom{{SeverityError, CheckPoolSetting, "VG/pool", "lvchange " + listing + "--zero y VG/pool"}},
 		after: &[]symptom{{SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "pool keeps discards", infect: func(c *clinic) { c.Discards(c.vg.Name, poolLV, "ignore") },
-		want: []symptom{{SeverityWarning, CheckPoolSetting, "VG/pool", "lvchange " + shown + "--discards passdown VG/pool"}}},
+		want: []symptom{{SeverityWarning, CheckPoolSetting, "VG/pool", "lvchange " + listing + "--discards passdown VG/pool"}}},
 	{name: "VG comes up at boot", infect: func(c *clinic) { c.Autoactivate(c.vg.Name) },
-		want: []symptom{{SeverityWarning, CheckPoolSetting, "VG", "vgchange " + shown + "--setautoactivation n VG"}}},
+		want: []symptom{{SeverityWarning, CheckPoolSetting, "VG", "vgchange " + listing + "--setautoactivation n VG"}}},
 	{name: "other chunks", infect: func(c *clinic) {
 		chunk := c.cfg.Classes[0].Thin.ChunkSize
 		c.ok(c.lvm().ChangeVGTags(c.Context(), c.vg, []string{tag(tagChunk, fmt.Sprint(2*chunk))}, []string{tag(tagChunk, fmt.Sprint(chunk))}))
@@ -230,7 +231,7 @@ var sicknesses = []struct {
 	{name: "LVM one change ahead", infect: func(c *clinic) { c.CutShort(c.vg.Name, poolLV) },
 		want: []symptom{{SeverityInfo, CheckTransaction, "VG/pool", ""}}},
 	{name: "pool of another history", infect: func(c *clinic) { c.ForeignTransaction(c.vg.Name, poolLV) },
-		want: []symptom{{SeverityError, CheckTransaction, "VG/pool", "transaction_id = 92/' /root/VG.vg && vgcfgrestore " + shown + "--force -f /root/VG.vg VG"}}},
+		want: []symptom{{SeverityError, CheckTransaction, "VG/pool", "transaction_id = 92/' /root/VG.vg && vgcfgrestore " + listing + "--force -f /root/VG.vg VG"}}},
 	{name: "pool of another history, off", infect: func(c *clinic) {
 		c.ForeignTransaction(c.vg.Name, poolLV)
 		c.ok(c.lvm().Deactivate(c.Context(), c.vg, poolLV))
@@ -249,21 +250,21 @@ var sicknesses = []struct {
 		want: []symptom{{SeverityWarning, CheckLook, "VG/pool", ""}}},
 	{name: "somebody's LV", infect: func(c *clinic) {
 		c.ok(c.lvm().CreateThick(c.Context(), c.vg, lvm.ThickSpec{Name: "home", Size: 4 * mib}))
-	}, want: []symptom{{SeverityWarning, CheckStrange, "VG/home", "lvremove " + shown + "VG/home"}, {SeverityInfo, CheckBackup, "VG", ""}}},
+	}, want: []symptom{{SeverityWarning, CheckStrange, "VG/home", "lvremove " + listing + "VG/home"}, {SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "metadata of before a repair", infect: func(c *clinic) {
 		c.ok(c.lvm().CreateThick(c.Context(), c.vg, lvm.ThickSpec{Name: "pool_meta0", Size: 4 * mib}))
-	}, want: []symptom{{SeverityWarning, CheckStrange, "VG/pool_meta0", "lvremove " + shown + "VG/pool_meta0"}, {SeverityInfo, CheckBackup, "VG", ""}}},
+	}, want: []symptom{{SeverityWarning, CheckStrange, "VG/pool_meta0", "lvremove " + listing + "VG/pool_meta0"}, {SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "volume without its tags", infect: func(c *clinic) { c.retag("x", tag(tagState, string(Fresh))) },
 		want: []symptom{{SeverityError, CheckStrange, "VG/v-a", "'v-a {' DIR/VG/*.vg"}, {SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "snapshot that is called a volume", infect: func(c *clinic) { c.ok(c.lvm().Rename(c.Context(), c.vg, c.snapshot.LV, "v-b")) },
 		want: []symptom{{SeverityError, CheckStrange, "VG/v-b", "grep"}, {SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "larger copy cut short", infect: func(c *clinic) { c.retag(tag(tagTarget, fmt.Sprint(128*mib)), "x") },
-		want:  []symptom{{SeverityWarning, CheckHalfMade, "VG/v-a", "lvextend " + shown + "-L 134217728b VG/v-a"}, {SeverityInfo, CheckBackup, "VG", ""}},
+		want:  []symptom{{SeverityWarning, CheckHalfMade, "VG/v-a", "lvextend " + listing + "-L 134217728b VG/v-a"}, {SeverityInfo, CheckBackup, "VG", ""}},
 		after: &[]symptom{{SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "mkfs cut short", infect: func(c *clinic) { c.retag(tag(tagState, string(Formatting)), tag(tagState, string(Fresh))) },
 		want: []symptom{{SeverityInfo, CheckBackup, "VG", ""}, {SeverityInfo, CheckHalfMade, "VG/v-a", ""}}},
 	{name: "quarantined", infect: func(c *clinic) { c.retag(tag(tagState, string(Quarantined)), tag(tagState, string(Fresh))) },
-		want: []symptom{{SeverityWarning, CheckQuarantined, "VG/v-a", "lvremove " + shown + "VG/v-a"}, {SeverityInfo, CheckBackup, "VG", ""}}},
+		want: []symptom{{SeverityWarning, CheckQuarantined, "VG/v-a", "lvremove " + listing + "VG/v-a"}, {SeverityInfo, CheckBackup, "VG", ""}}},
 	{name: "wiping", infect: func(c *clinic) {
 		c.ok(c.lvm().CreateThick(c.Context(), c.vg, lvm.ThickSpec{Name: "w-aaaaaaaa", Size: 4 * mib}))
 	}, want: []symptom{{SeverityInfo, CheckBackup, "VG", ""}, {SeverityInfo, CheckWiping, "VG/w-aaaaaaaa", ""}}, after: &[]symptom{{SeverityInfo, CheckBackup, "VG", ""}}},

@@ -248,13 +248,18 @@ func (pt *patient) lookDevices(ctx context.Context) {
 		pt.unseen("device-mapper", err)
 		return
 	}
-	for _, name := range names {
-		below, err := pt.store.LVM.DevicesBelow(ctx, name)
-		if err != nil && !isGone(err) {
-			pt.unseen(name, err)
-		}
-		if slices.ContainsFunc(below, func(u dm.Underlying) bool { return u.Gone }) {
-			pt.goneBelow(name)
+	lost, err := pt.store.LVM.Lost(ctx, pt.vg)
+	if err != nil {
+		pt.unseen("device-mapper", err)
+	}
+	for _, name := range lost.Dead {
+		pt.add(SeverityError, CheckDevice, name, "dmsetup remove --force "+name,
+			"the drive below this device was pulled: it answers nothing but errors, also when the drive is back. A running agent takes it away once nobody uses it: end its pods")
+	}
+	for _, name := range lost.Degraded {
+		if pt.report.MissingPVs == 0 {
+			pt.add(SeverityError, CheckDevice, name, pt.byHand("lvchange", "--refresh", pt.thin()),
+				"the drive below a leg of this mirror was pulled and is back, and the kernel does not use it: the mirror has one leg")
 		}
 	}
 	known := pt.knownDevices(pt.report)
@@ -273,19 +278,6 @@ func (pt *patient) lookDevices(ctx context.Context) {
 		if !known[name] {
 			pt.add(SeverityWarning, CheckDevice, name, "dmsetup remove "+name, "LVM has no logical volume for this device: a command that was cut short, or somebody else, has left it")
 		}
-	}
-}
-
-// goneBelow tells of a device whose drive was pulled. Of a mirror the other leg
-// works on: nothing of it may be removed.
-func (pt *patient) goneBelow(name string) {
-	switch {
-	case pt.tags.layout != "mirrored":
-		pt.add(SeverityError, CheckDevice, name, "dmsetup remove --force "+name,
-			"the drive below this device was pulled: it answers nothing but errors, also when the drive is back. Stop what uses it, remove it, and restart the agent")
-	case pt.report.MissingPVs == 0:
-		pt.add(SeverityError, CheckDevice, name, pt.byHand("lvchange", "--refresh", pt.thin()),
-			"the drive below this leg of a mirror was pulled and is back, and the kernel does not use it: the mirror has one leg")
 	}
 }
 

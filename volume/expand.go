@@ -76,6 +76,9 @@ func (s *Store) extend(ctx context.Context, p *pool, v Volume, bytes int64) erro
 func (s *Store) promiseMore(p *pool, v Volume, bytes int64) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := p.trouble(); err != nil {
+		return nil, err
+	}
 	if why := p.refusesMore(v.Type); why != "" {
 		return nil, fmt.Errorf("%w in %s: %s", ErrNoSpace, VGName(p.id), why)
 	}

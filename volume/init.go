@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/klog/v2"
 
@@ -205,7 +206,7 @@ func (s *Store) Init(ctx context.Context, plan Plan, progress func(step string))
 			}
 		}
 		progress("make thin pools, and finish what was begun earlier")
-		return errors.Join(append(errs, s.refresh(ctx, held), s.furnishAll(ctx))...)
+		return errors.Join(append(errs, s.refresh(ctx, held), s.furnishAll(ctx, furnishPatience))...)
 	})
 }
 
@@ -255,7 +256,7 @@ func (s *Store) makeVG(ctx context.Context, g Group) error {
 // repair makes every pool ready and reports, rather than returns, what cannot
 // be: one bad drive must not keep the others from serving.
 func (s *Store) repair(ctx context.Context) {
-	if err := s.furnishAll(ctx); err != nil {
+	if err := s.furnishAll(ctx, s.patience()); err != nil {
 		klog.FromContext(ctx).Error(err, "some pools are not ready")
 	}
 	s.mu.RLock()
@@ -265,44 +266,60 @@ func (s *Store) repair(ctx context.Context) {
 	}
 }
 
-func (s *Store) furnishAll(ctx context.Context) error {
+// furnishPatience is how long the pools of drives that were just taken may need
+// to be made.
+const furnishPatience = 10 * time.Minute
+
+// furnishAll furnishes every pool that is here, and waits for all of them that
+// long.
+func (s *Store) furnishAll(ctx context.Context, wait time.Duration) error {
 	s.mu.RLock()
 	var here []*pool
 	for _, p := range s.pools {
-		if !p.away {
+		if !p.away && p.reason() == "" {
 			here = append(here, p)
 		}
 	}
 	s.mu.RUnlock()
-	var errs []error
-	for _, p := range here {
-		if err := s.furnish(ctx, p); err != nil {
-			errs = append(errs, fmt.Errorf("VG %s: %w", VGName(p.id), err))
+	return s.eachSoon(ctx, here, wait, func(ctx context.Context, p *pool) error {
+		defer s.startWatch(p)
+		defer s.startWiper(p)
+		if !s.unfurnished(ctx, p) {
+			return nil
 		}
-		s.startWiper(p)
-		s.startWatch(p)
-	}
-	return errors.Join(errs...)
+		return s.furnish(ctx, p)
+	})
+}
+
+// unfurnished says whether there may be something to do: nobody waits for a
+// pool that is in order.
+func (s *Store) unfurnished(ctx context.Context, p *pool) bool {
+	s.mu.RLock()
+	todo := p.tags.thin > 0 && (p.thinBytes == 0 || !p.thinActive) || p.wantsInitWipe() || p.wantsMending() || p.stuck != ""
+	vg := p.vg
+	s.mu.RUnlock()
+	lost, err := s.LVM.Lost(ctx, vg)
+	return todo || s.markedHeld(p) || err != nil || len(lost.Dead)+len(lost.Degraded) > 0 || s.broken(ctx, p)
 }
 
 // furnish makes what the VG should have and has not: the thin pool, active,
 // and the LV that holds the thick share until it is wiped.
 func (s *Store) furnish(ctx context.Context, p *pool) error {
-	unlock, err := p.lock(ctx)
+	unlock, err := p.lockSoon(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := s.revive(ctx, p); err != nil {
+		return err
+	}
 	if p.tags.thin > 0 && p.thinBytes == 0 {
 		if err := s.makePool(ctx, p); err != nil {
 			return fmt.Errorf("make the thin pool: %w", err)
 		}
 	}
-	if p.thinBytes > 0 && !p.thinActive {
-		err := s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Activate(ctx, vg, poolLV) }, func() { p.thinActive = true })
-		if err != nil {
-			return fmt.Errorf("activate the thin pool: %w", err)
-		}
+	if err := s.activatePool(ctx, p); err != nil {
+		return err
 	}
 	if err := s.mendPool(ctx, p); err != nil {
 		return err

@@ -31,7 +31,7 @@ func (s *Store) look(ctx context.Context) (sight, error) {
 	var paths []string
 	for _, d := range drives {
 		v.byPath[d.Path] = d
-		if d.Live() && d.Bytes > 0 && len(d.Partitions) == 0 {
+		if shown(d) {
 			paths = append(paths, d.Path)
 		}
 	}
@@ -91,6 +91,9 @@ func (s *Store) identify(ctx context.Context, held *hostrecord.Held, seen sight)
 	rec, err := s.loadRecord()
 	if err != nil {
 		return err
+	}
+	if silent := seen.silentDrives(); rec == nil && len(silent) > 0 {
+		return fmt.Errorf("which store is this node: %w: no answer from %s, and this host has no record", ErrUnavailable, strings.Join(silent, ", "))
 	}
 	decision, err := hostrecord.Decide(rec, seen.keys())
 	if err != nil {
@@ -159,7 +162,7 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 			klog.FromContext(ctx).Error(err, "a VG of this store is left out", "vg", vg.Name)
 		}
 	}
-	s.settle(rec, here)
+	s.settle(rec, here, seen)
 	s.setVerdicts(ctx, seen, rec)
 	if held == nil {
 		return nil
@@ -198,14 +201,15 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 	s.mu.Lock()
 	p, known := s.pools[id]
 	if !known {
-		p = newPool(id)
+		p = s.newPool(id)
 	}
-	current := known && !p.away && p.stale == "" && p.missing == seen.MissingPVs && slices.Equal(p.vg.Devices, seen.VG().Devices)
+	current := known && !p.away && p.stale == "" && p.now.Load() == nil && p.missing == seen.MissingPVs && slices.Equal(p.vg.Devices, seen.VG().Devices)
 	s.mu.Unlock()
 	if current {
 		return nil
 	}
-	unlock, err := p.lock(ctx)
+	p.now.Store(nil)
+	unlock, err := p.lockSoon(ctx)
 	if err != nil {
 		return err
 	}
@@ -227,32 +231,58 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 }
 
 // settle brings the set of pools in line with the host record and with what
-// was seen: recorded and not here is away, neither is unknown.
-func (s *Store) settle(rec *hostrecord.Record, here map[string]lvm.VGReport) {
+// was seen: not here is away, unless its drive is here and cannot be asked;
+// neither here nor recorded is unknown.
+func (s *Store) settle(rec *hostrecord.Record, here map[string]lvm.VGReport, seen sight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	recorded := map[string]bool{}
+	if rec != nil {
+		for _, vg := range rec.VGs {
+			recorded[vg.ID] = true
+			s.enter(vg)
+		}
+	}
 	for id, p := range s.pools {
-		if _, ok := here[id]; !ok && !p.away {
+		if _, ok := here[id]; ok {
+			continue
+		}
+		why := seen.unheard(p.drives)
+		switch {
+		case why != nil:
+			p.hush(why)
+		case !p.away:
 			p.leave()
 		}
-	}
-	if rec == nil {
-		return
-	}
-	recorded := map[string]bool{}
-	for _, vg := range rec.VGs {
-		recorded[vg.ID] = true
-		if _, ok := s.pools[vg.ID]; !ok {
-			p := newPool(vg.ID)
-			p.fromRecord(vg)
-			s.pools[vg.ID] = p
-		}
-	}
-	for id, p := range s.pools {
-		if p.away && !recorded[id] {
+		if p.away && rec != nil && !recorded[id] {
 			delete(s.pools, id)
 		}
 	}
+}
+
+// enter makes a pool of the host record known, and names the drives that one
+// which is here lacks; s.mu is held.
+func (s *Store) enter(vg hostrecord.VG) {
+	p, known := s.pools[vg.ID]
+	if !known {
+		p = s.newPool(vg.ID)
+		p.fromRecord(vg)
+		s.pools[vg.ID] = p
+	}
+	p.lacks = nil
+	for _, d := range vg.Drives {
+		here := slices.ContainsFunc(p.drives, func(have PoolDrive) bool { return have.ID == d.ID })
+		if p.missing > 0 && !here {
+			p.lacks = append(p.lacks, strings.TrimSpace(d.Model+" "+d.Serial))
+		}
+	}
+}
+
+// newPool is a pool of this store.
+func (s *Store) newPool(id string) *pool {
+	p := newPool(id)
+	p.patience = s.patience()
+	return p
 }
 
 // recordVGs writes the VGs that are here into the host record where it does

@@ -30,6 +30,17 @@ func (s *Store) mendPool(ctx context.Context, p *pool) error {
 	return errors.Join(s.releaseHeld(ctx, p), s.finishCopies(ctx, p))
 }
 
+// wantsMending says that mendPool has something to do, as far as a report tells;
+// Store.mu is held.
+func (p *pool) wantsMending() bool {
+	for _, e := range p.entries {
+		if e.bytes < e.target {
+			return true
+		}
+	}
+	return p.unzeroed || p.queues
+}
+
 // finishCopies extends the copies that were cut short before they had their
 // size: who wanted them may never ask again. The pool's writer lock is held.
 func (s *Store) finishCopies(ctx context.Context, p *pool) error {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/lvme/lvme/drive"
 	"github.com/lvme/lvme/internal/hostrecord"
@@ -53,8 +55,21 @@ type pool struct {
 	// stale is why nothing here may be believed, "" for no reason: a command
 	// failed, and the report after it too.
 	stale string
-	// missing counts drives that a VG over several drives lacks.
+	// missing counts drives that a VG over several drives lacks; lacks names
+	// them as far as the host record knows them.
 	missing int
+	lacks   []string
+	// stuck is why nothing of the pool can be handed out though its drive is
+	// here, "" for no reason; see lost.go.
+	stuck string
+	// quiet is why it cannot be commanded though its drive is here; see silent.go.
+	quiet
+	// held is since when its writer has been at work, 0 for nobody; patience is
+	// for how long that is no reason to worry. seenTo says that somebody makes it
+	// ready.
+	held     atomic.Int64
+	seenTo   atomic.Bool
+	patience time.Duration
 
 	extent, size, free int64
 	thinBytes          int64 // data of the thin pool, 0 without one
@@ -73,6 +88,8 @@ type pool struct {
 	seqno, saved int64
 	changes      int
 	backingUp    bool
+	// use is what the kernel said last of the thin pool.
+	use use
 	// wiperRuns says that something of wiping is being worked on, healing that
 	// the pool will be looked at again soon.
 	wiperRuns, healing bool
@@ -85,7 +102,7 @@ type pool struct {
 }
 
 func newPool(id string) *pool {
-	return &pool{id: id, writer: make(chan struct{}, 1), entries: map[string]entry{}, wiping: map[string]int64{}}
+	return &pool{id: id, patience: defaultPatience, writer: make(chan struct{}, 1), entries: map[string]entry{}, wiping: map[string]int64{}}
 }
 
 // VGName is the name of the VG of that short id.
@@ -100,11 +117,24 @@ func poolID(vg string) string {
 	return id
 }
 
-// lock waits for the right to change the VG.
+// lock waits for the right to change the VG. Of one whose drive cannot be asked
+// nobody gets it.
 func (p *pool) lock(ctx context.Context) (unlock func(), err error) {
+	if why := p.reason(); why != "" {
+		return nil, fmt.Errorf("VG %s: %w (the agent looks again by itself): %s", VGName(p.id), ErrUnavailable, why)
+	}
+	return p.take(ctx)
+}
+
+// take is lock whether or not the drive can be asked.
+func (p *pool) take(ctx context.Context) (unlock func(), err error) {
 	select {
 	case p.writer <- struct{}{}:
-		return func() { <-p.writer }, nil
+		p.held.Store(time.Now().UnixNano())
+		return func() {
+			p.held.Store(0)
+			<-p.writer
+		}, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for other changes of %s: %w", VGName(p.id), context.Cause(ctx))
 	}
@@ -127,7 +157,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 		return fmt.Errorf("VG %s: %w", r.Name, err)
 	}
 	before := p.entries
-	p.vg, p.tags, p.away, p.stale, p.missing = r.VG(), tags, false, "", r.MissingPVs
+	p.vg, p.tags, p.away, p.stale, p.missing, p.lacks = r.VG(), tags, false, "", r.MissingPVs, nil
 	p.extent, p.size, p.free, p.seqno = r.ExtentSize, r.Size, r.Free, r.Seqno
 	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
 	p.thinBytes, p.thinMeta, p.thinActive, p.unzeroed, p.queues = 0, 0, false, false, false
@@ -188,6 +218,8 @@ func poolDrives(r lvm.VGReport, known map[string]drive.Drive) []PoolDrive {
 // leave empties the pool: its drives are gone from this node.
 func (p *pool) leave() {
 	p.away, p.entries, p.wiping, p.strange = true, map[string]entry{}, map[string]int64{}, nil
+	p.stale, p.stuck = "", ""
+	p.now.Store(nil)
 	p.size, p.free, p.thinBytes, p.thinMeta, p.thinActive = 0, 0, 0, 0, false
 	p.watched.conditions, p.failing = nil, ""
 	for i := range p.drives {
@@ -198,6 +230,7 @@ func (p *pool) leave() {
 // fromRecord fills in what the host record knows of a pool that is away.
 func (p *pool) fromRecord(vg hostrecord.VG) {
 	p.away = true
+	p.vg = lvm.VG{Name: VGName(vg.ID), UUID: vg.UUID}
 	p.tags.class, p.tags.number = vg.Class, vg.Number
 	p.drives = nil
 	for _, d := range vg.Drives {
@@ -219,14 +252,21 @@ func (p *pool) problem() string {
 	switch {
 	case p.away:
 		return "drive is not in this node: " + p.driveNames()
+	case p.reason() != "":
+		return p.reason()
 	case p.missing > 0:
-		return fmt.Sprintf("%d of its drives missing", p.missing)
+		return strings.TrimSpace(fmt.Sprintf("%d of its drives missing %s", p.missing, strings.Join(p.lacks, ", ")))
 	case p.stale != "":
 		return "could not be looked at: " + p.stale
 	case p.tags.thin > 0 && p.thinBytes == 0:
 		return "has no thin pool yet; lvme init continues what was begun"
 	case p.failing != "":
 		return "drive fails: " + p.failing
+	case p.stuck != "":
+		return p.stuck
+	}
+	if began := p.slow(); !began.IsZero() {
+		return "a change of it has been running since " + began.Format(time.TimeOnly) + ": its drive may hang"
 	}
 	return ""
 }

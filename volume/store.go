@@ -37,6 +37,9 @@ type Options struct {
 	Blocks  Blocks
 	// Drives lists the NVMe drives of this node.
 	Drives func(context.Context) ([]drive.Drive, error)
+	// Stalled says of a drive's path whether it ends none of the work that it has
+	// been given, so that whatever waits for it may hang; nil for nobody does.
+	Stalled func(ctx context.Context, path string) bool
 	// ReadOnly changes nothing: no key is made, no pool activated, nothing
 	// repaired. For commands that only show.
 	ReadOnly bool
@@ -46,6 +49,9 @@ type Options struct {
 	// BackupAfter is how long a VG must be left alone before its metadata are
 	// copied in the background, the usual time if 0.
 	BackupAfter time.Duration
+	// Patience is how long a pool is waited for by whoever has others to see to,
+	// since its drive may hang; 0 means 30 s.
+	Patience time.Duration
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 }
@@ -210,24 +216,45 @@ func (s *Store) findLV(lv string) (*pool, entry, bool) {
 // Pools lists the pools of the store, those away included, by class and number.
 // The figures of use come from the kernel, without starting a program.
 func (s *Store) Pools(ctx context.Context) []Pool {
-	s.mu.RLock()
-	var all []Pool
-	var active []bool
-	var limits []bounds
-	for _, id := range slices.Sorted(maps.Keys(s.pools)) {
-		all = append(all, s.pools[id].describe())
-		active = append(active, s.pools[id].thinActive)
-		limits = append(limits, s.pools[id].bounds())
-	}
-	s.mu.RUnlock()
-	for i := range all {
-		if active[i] {
-			s.fillUse(ctx, &all[i], limits[i])
+	all := s.described()
+	pools := make([]Pool, 0, len(all))
+	for _, d := range all {
+		switch {
+		case d.active && !s.askable(ctx, d.pool, d.Drives):
+			s.recall(d.pool, &d.Pool)
+		case d.active:
+			s.fillUse(ctx, &d.Pool, d.bounds)
+			s.remember(d.pool, d.Pool)
+			fallthrough
+		default:
+			d.Mirror = s.mirrorStatus(ctx, d.VG, d.mirrors)
 		}
+		pools = append(pools, d.Pool)
 	}
-	slices.SortFunc(all, func(a, b Pool) int {
+	slices.SortFunc(pools, func(a, b Pool) int {
 		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Number, b.Number), cmp.Compare(a.ID, b.ID))
 	})
+	return pools
+}
+
+// described is a pool by what is known of it, and what the kernel is still to be
+// asked.
+type described struct {
+	Pool
+	pool    *pool
+	active  bool
+	bounds  bounds
+	mirrors []string
+}
+
+// described lists all pools.
+func (s *Store) described() []described {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []described
+	for _, p := range s.pools {
+		all = append(all, described{p.describe(), p, p.thinActive, p.bounds(), p.mirrors()})
+	}
 	return all
 }
 

@@ -40,6 +40,10 @@ var scenarios = []struct {
 	{"adopt", testAdopt},
 	{"half a mirror", testHalfMirror},
 	{"copies of the metadata", testBackup},
+	{"drive back", testDriveBack},
+	{"drive back while it is in use", testDriveBackInUse},
+	{"leg back", testLegBack},
+	{"degraded after a reboot", testDegradedStart},
 }
 
 func TestFake(t *testing.T) {

@@ -177,6 +177,8 @@ type Pool struct {
 	// Wiping is what deleted thick volumes still take until they are wiped, and
 	// the thick share of a new pool.
 	Wiping int64
+	// Mirror is how far the legs of a mirrored pool agree.
+	Mirror Mirror
 	// Strange are LVs in the VG that lvme did not make; they are left alone.
 	Strange []string
 	// Volumes and Snapshots count what is in it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ volumes and snapshots may come to hold; new volumes fit as long as COMMITTED
 stays below THIN, or below what the class overcommits. META is how much of the
 thin pool's metadata is used. THICK is the share for thick volumes. RESERVE is
 what is left to extend the pool and its metadata with, LENT what they have had
-of it.`
+of it. SYNC is how far the legs of a mirrored pool agree.`
 
 func newPools(env *environment) *cobra.Command {
 	var f storeFlags
@@ -37,6 +38,7 @@ func newPools(env *environment) *cobra.Command {
 	}
 	f.add(cmd.Flags())
 	out.add(cmd)
+	cmd.AddCommand(newRepair(env))
 	return cmd
 }
 
@@ -66,6 +68,8 @@ type poolView struct {
 	Reserve       int64 `json:"reserveBytes"` // left of it
 	Lent          int64 `json:"lentBytes"`
 
+	Mirror *mirrorView `json:"mirror,omitempty"` // of a mirrored pool
+
 	Volumes   int      `json:"volumes"`
 	Snapshots int      `json:"snapshots"`
 	Strange   []string `json:"strange"` // logical volumes that are not lvme's
@@ -81,6 +85,20 @@ type poolDriveView struct {
 	Bytes  int64  `json:"bytes"`
 }
 
+// mirrorView tells of the mirrors of a pool that are active.
+type mirrorView struct {
+	Bytes  int64 `json:"bytes"`
+	Synced int64 `json:"syncedBytes"` // alike on the legs that work
+	Failed int   `json:"failed"`      // mirrors that work with one leg
+}
+
+func viewMirror(m volume.Mirror) *mirrorView {
+	if m.Bytes == 0 {
+		return nil
+	}
+	return &mirrorView{Bytes: m.Bytes, Synced: m.Synced, Failed: m.Failed}
+}
+
 func viewPools(store string, pools []volume.Pool) poolsView {
 	v := poolsView{Store: store, Pools: []poolView{}}
 	for _, p := range pools {
@@ -88,7 +106,7 @@ func viewPools(store string, pools []volume.Pool) poolsView {
 			VG: p.VG, Class: p.Class, Number: p.Number, Layout: p.Layout, Drives: []poolDriveView{}, Away: p.Away,
 			Bytes: p.Bytes, ThinBytes: p.ThinBytes, ThinUsed: p.ThinUsed, ThinCommitted: p.ThinCommitted,
 			MetadataBytes: p.MetadataBytes, MetadataUsed: p.MetadataUsed, ThickBytes: p.ThickBytes, ThickUsed: p.ThickUsed,
-			Wiping: p.Wiping, Reserve: p.Reserve, Lent: p.Lent,
+			Wiping: p.Wiping, Reserve: p.Reserve, Lent: p.Lent, Mirror: viewMirror(p.Mirror),
 			Volumes: p.Volumes, Snapshots: p.Snapshots, Strange: list(p.Strange), Problem: p.Problem, Warning: p.Warning,
 		}
 		for _, d := range p.Drives {
@@ -115,6 +133,7 @@ var poolColumns = []column[poolView]{
 	{"WIPING", true, func(p poolView) string { return size(p.Wiping) }},
 	{"RESERVE", true, func(p poolView) string { return size(p.Reserve) }},
 	{"LENT", true, func(p poolView) string { return size(p.Lent) }},
+	{"SYNC", true, poolView.sync},
 	{"VOLUMES", false, func(p poolView) string { return count(p, p.Volumes) }},
 	{"SNAPSHOTS", false, func(p poolView) string { return count(p, p.Snapshots) }},
 	{"STATUS", false, poolView.status},
@@ -140,12 +159,25 @@ func (p poolView) serials() string {
 	return strings.Join(serials, ",")
 }
 
+// sync is how far mirrors are with making their legs alike.
+func (p poolView) sync() string {
+	switch {
+	case p.Mirror == nil:
+		return ""
+	case p.Mirror.Failed > 0:
+		return "one leg"
+	}
+	return table.Percent(p.Mirror.Synced, p.Mirror.Bytes)
+}
+
 func (p poolView) status() string {
 	switch {
 	case p.Problem != "":
 		return p.Problem
 	case p.Warning != "":
 		return p.Warning
+	case p.Mirror != nil && p.Mirror.Failed > 0:
+		return fmt.Sprintf("ok; %d of its mirrors work with one leg", p.Mirror.Failed)
 	case len(p.Strange) > 0:
 		return "ok; not lvme's: " + strings.Join(p.Strange, ", ")
 	}

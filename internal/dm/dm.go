@@ -39,7 +39,10 @@ type Target struct {
 
 // Info is the state of one device.
 type Info struct {
-	Name         string
+	Name string
+	// UUID is what its maker called it: LVM's begin with "LVM-" and the UUIDs
+	// of VG and LV without their hyphens.
+	UUID         string
 	Major, Minor uint32
 	// Opened counts the openers: mounts, file descriptors and devices above.
 	Opened int
@@ -52,6 +55,15 @@ type Info struct {
 	Node string
 }
 
+// Dep is a device that another is made of.
+type Dep struct {
+	Major, Minor uint32
+	// Gone says that the kernel has no such device any more: the drive was
+	// pulled out, and only who had it open still holds on to it. Plugged in
+	// again it has another number.
+	Gone bool
+}
+
 // Reader reads the state of device-mapper devices by name.
 type Reader interface {
 	// Status is the device's targets in the order of their start. It does not
@@ -59,23 +71,15 @@ type Reader interface {
 	Status(ctx context.Context, name string) ([]Target, error)
 	// Info is the device's state.
 	Info(ctx context.Context, name string) (Info, error)
+	// Deps are the devices that it is made of.
+	Deps(ctx context.Context, name string) ([]Dep, error)
 	// Names lists every device, sorted.
 	Names(ctx context.Context) ([]string, error)
 	// Present says whether there is a block device at path, such as the drive
 	// of a PV: nil, ErrNotFound, or why it could not be told.
 	Present(path string) error
-	// Below are the block devices that the table of a device lies on.
-	Below(ctx context.Context, name string) ([]Underlying, error)
 	// Read reads so many bytes of a block device, past the page cache.
 	Read(ctx context.Context, path string, offset int64, n int) ([]byte, error)
-}
-
-// Underlying is a block device below another.
-type Underlying struct {
-	Major, Minor uint32
-	// Gone says that the host has no such device any more: it was pulled, and
-	// what lies on it answers nothing but errors.
-	Gone bool
 }
 
 // DeviceName is the name under which LVM shows a logical volume to the

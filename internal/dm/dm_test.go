@@ -94,6 +94,25 @@ func TestParseNames(t *testing.T) {
 	}
 }
 
+func TestParseDeps(t *testing.T) {
+	two := binary.NativeEndian.AppendUint32(nil, 2)
+	two = append(two, 0, 0, 0, 0)
+	two = binary.NativeEndian.AppendUint64(two, 259<<8|1)
+	two = binary.NativeEndian.AppendUint64(two, 253<<8|0x7)
+	got, err := parseDeps(two)
+	if want := []Dep{{Major: 259, Minor: 1}, {Major: 253, Minor: 7}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	if got, err := parseDeps(nil); err != nil || len(got) != 0 {
+		t.Errorf("no table: got %v, %v", got, err)
+	}
+	for _, bad := range [][]byte{two[:5], two[:20]} {
+		if got, err := parseDeps(bad); err == nil {
+			t.Errorf("%d bytes: got %v and no error", len(bad), got)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(spec(0, 8, 64, "linear", ""), 1)
 	f.Add(spec(0, 8, 64, "thin", "8 7"), 3)
@@ -107,6 +126,9 @@ func FuzzParse(f *testing.F) {
 			if target.Start < 0 || target.Length < 0 {
 				t.Errorf("negative bounds: %+v", target)
 			}
+		}
+		if deps, err := parseDeps(data); err == nil && len(deps)*8 > len(data) {
+			t.Errorf("%d devices out of %d bytes", len(deps), len(data))
 		}
 		if _, err := parseNames(data); err == nil && len(data) > 0 && len(data) < nameOffset {
 			t.Errorf("names out of %d bytes", len(data))

@@ -20,6 +20,7 @@ const control = Dir + "/control"
 const (
 	cmdList   = 2
 	cmdInfo   = 7
+	cmdDeps   = 11
 	cmdStatus = 12
 )
 
@@ -84,7 +85,7 @@ func (k *kernel) Info(ctx context.Context, name string) (Info, error) {
 		return Info{}, fmt.Errorf("state of %s: %w", name, err)
 	}
 	info := Info{
-		Name: name, Major: unix.Major(h.Dev), Minor: unix.Minor(h.Dev), Opened: int(h.Opened),
+		Name: name, UUID: text(h.UUID[:]), Major: unix.Major(h.Dev), Minor: unix.Minor(h.Dev), Opened: int(h.Opened),
 		Live: h.Flags&flagLive != 0, Suspended: h.Flags&flagSuspended != 0, ReadOnly: h.Flags&flagReadOnly != 0,
 	}
 	var st unix.Stat_t
@@ -93,6 +94,26 @@ func (k *kernel) Info(ctx context.Context, name string) (Info, error) {
 		info.Node = Path(name)
 	}
 	return info, nil
+}
+
+// Deps implements Reader.
+func (k *kernel) Deps(ctx context.Context, name string) ([]Dep, error) {
+	_, data, err := k.ask(ctx, cmdDeps, name)
+	if err != nil {
+		return nil, fmt.Errorf("what %s is made of: %w", name, err)
+	}
+	deps, err := parseDeps(data)
+	if err != nil {
+		return nil, fmt.Errorf("what %s is made of: %w", name, err)
+	}
+	for i, d := range deps {
+		_, err := os.Lstat(fmt.Sprintf("/sys/dev/block/%d:%d", d.Major, d.Minor))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("what %s is made of: %w", name, err)
+		}
+		deps[i].Gone = err != nil
+	}
+	return deps, nil
 }
 
 // Names implements Reader.
@@ -240,6 +261,28 @@ func parseNames(data []byte) ([]string, error) {
 		}
 		at += next
 	}
+}
+
+// parseDeps reads struct dm_target_deps: a count, then the numbers. A device
+// without a table has no data.
+func parseDeps(data []byte) ([]Dep, error) {
+	const head, each = 8, 8
+	if len(data) == 0 {
+		return nil, nil
+	}
+	if len(data) < head {
+		return nil, fmt.Errorf("answer of %d bytes", len(data))
+	}
+	count := int(binary.NativeEndian.Uint32(data))
+	if count > (len(data)-head)/each {
+		return nil, fmt.Errorf("%d devices in %d bytes", count, len(data))
+	}
+	deps := make([]Dep, 0, count)
+	for i := range count {
+		number := binary.NativeEndian.Uint64(data[head+i*each:])
+		deps = append(deps, Dep{Major: unix.Major(number), Minor: unix.Minor(number)})
+	}
+	return deps, nil
 }
 
 // text is a string of the kernel's, up to its terminating zero.

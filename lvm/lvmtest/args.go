@@ -23,10 +23,11 @@ type command struct {
 var withValue = []string{
 	"--devices", "--config", "-f", "-n", "-L", "-V", "-p", "-m", "-o", "--addtag", "--deltag", "--type", "--stripes", "--stripesize",
 	"--chunksize", "--poolmetadata", "--poolmetadatasize", "--poolmetadataspare", "--zero", "--discards", "--errorwhenfull",
-	"--metadatasize", "--physicalextentsize", "--setautoactivation", "--reportformat", "--configreport",
+	"--metadatasize", "--physicalextentsize", "--setautoactivation", "--reportformat", "--configreport", "--activationmode",
 }
 
-var withoutValue = []string{"-an", "-ay", "-kn", "-Zn", "-Wn", "-s", "-T", "-K", "-a", "--yes"}
+var withoutValue = []string{"-an", "-ay", "-kn", "-Zn", "-Wn", "-s", "-T", "-K", "-a", "--yes", "--refresh", "--repair",
+	"--removemissing", "--restoremissing"}
 
 func parseArgs(args []string) (*command, error) {
 	c := &command{verb: args[0], opts: map[string][]string{}}
@@ -102,7 +103,7 @@ func (f *Fake) look(c *command) {
 
 // sees says whether a PV's drive is in sight.
 func (c *command) sees(p *pv) bool {
-	return slices.ContainsFunc(c.visible, func(d *drive) bool { return d.pv == p })
+	return !p.lost && slices.ContainsFunc(c.visible, func(d *drive) bool { return d.pv == p })
 }
 
 func (c *command) missing(g *vg) []*pv {
@@ -144,8 +145,17 @@ func (c *command) whole(name string) (*vg, answer) {
 
 // lv finds an existing LV by "vg/lv" in a VG with all drives in sight.
 func (c *command) lv(path string) (*lv, answer) {
+	name, _, _ := strings.Cut(path, "/")
+	if g, a := c.whole(name); g == nil {
+		return nil, a
+	}
+	return c.anyLV(path)
+}
+
+// anyLV finds an existing LV by "vg/lv", even in a VG that lacks drives.
+func (c *command) anyLV(path string) (*lv, answer) {
 	name, lvName, _ := strings.Cut(path, "/")
-	g, a := c.whole(name)
+	g, a := c.vg(name)
 	if g == nil {
 		return nil, a
 	}

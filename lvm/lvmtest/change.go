@@ -49,6 +49,9 @@ func (f *Fake) extendTo(v *lv, want int64) answer {
 }
 
 func (f *Fake) lvremove(c *command) answer {
+	if strings.HasSuffix(c.args[0], "_pmspare") {
+		return f.removeSpare(c)
+	}
 	v, a := c.lv(c.args[0])
 	if v == nil {
 		return a
@@ -121,15 +124,22 @@ func (f *Fake) lvrename(c *command) answer {
 }
 
 func (f *Fake) lvchange(c *command) answer {
-	v, a := c.lv(c.args[0])
+	v, a := c.anyLV(c.args[0])
 	if v == nil {
 		return a
 	}
 	switch {
 	case c.has("-ay"):
-		return v.activate(c.has("-K"))
+		return v.activate(c)
 	case c.has("-an"):
 		return v.deactivate()
+	case c.has("--refresh"):
+		return v.refresh(c)
+	}
+	if _, a := c.lv(c.args[0]); a.code != 0 {
+		return a
+	}
+	switch {
 	case c.has("--zero"):
 		if c.value("--zero") == "n" {
 			v.noZero = true
@@ -150,10 +160,14 @@ func (f *Fake) lvchange(c *command) answer {
 	return v.vg.retag(&v.tags, c)
 }
 
-// activate leaves an LV that is flagged to be skipped as it is, with success.
-func (v *lv) activate(always bool) answer {
-	if v.skip && !always {
+// activate leaves an LV that is flagged to be skipped as it is, with success,
+// and so it does with one that is active.
+func (v *lv) activate(c *command) answer {
+	if v.skip && !c.has("-K") || v.active {
 		return answer{}
+	}
+	if a := v.whole(c); a.code != 0 {
+		return a
 	}
 	p := v
 	if v.segType == "thin" {
@@ -165,9 +179,12 @@ func (v *lv) activate(always bool) answer {
 		}
 		if !p.up() {
 			p.layered = p != v || len(p.vg.thins(p)) > 0
+			p.raise(c)
+			p.kernel.unwritable = false
 		}
 	}
 	v.active = true
+	v.raise(c)
 	return answer{}
 }
 
@@ -176,14 +193,14 @@ func (v *lv) deactivate() answer {
 		return no("Logical volume %s in use.", v.path())
 	}
 	v.active = false
-	for _, p := range v.vg.pvs {
-		p.orphaned = slices.DeleteFunc(p.orphaned, func(o *lv) bool { return o == v || o.parent == v })
-	}
 	return answer{}
 }
 
 // lvconvert turns two LVs into a pool.
 func (f *Fake) lvconvert(c *command) answer {
+	if c.has("--repair") {
+		return f.replaceLeg(c)
+	}
 	v, a := c.lv(c.args[0])
 	if v == nil {
 		return a

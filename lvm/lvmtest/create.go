@@ -191,7 +191,7 @@ func (f *Fake) createPool(c *command, g *vg, name string) answer {
 		return no("Volume group %q has insufficient free space (%d extents): %d required.", g.name, g.free(), need)
 	}
 	p := &lv{name: name, segType: "thin-pool", size: size, tags: c.opts["--addtag"], chunk: c.size("--chunksize"),
-		queue: c.value("--errorwhenfull") != "y", kernel: newKernelPool(), stripes: 1, active: !c.has("-an")}
+		queue: c.value("--errorwhenfull") != "y", kernel: newKernelPool(), stripes: 1}
 	data := &lv{name: name + "_tdata", size: size, stripes: stripes, stripeSize: c.size("--stripesize"), role: "private,thin,pool,data", parent: p}
 	if a := f.allocate(g, data, g.everywhere()); a.code != 0 {
 		return a
@@ -208,6 +208,9 @@ func (f *Fake) createPool(c *command, g *vg, name string) answer {
 		return a
 	}
 	f.keepSpare(g)
+	if p.active = !c.has("-an"); p.active {
+		p.raise(c)
+	}
 	return a
 }
 

@@ -37,6 +37,7 @@ type Fake struct {
 	extra     []string // devices of device-mapper that no LV is
 	faults    []*Fault
 	holds     []*Hold
+	numbers   uint32 // of drives, given so far
 }
 
 var (
@@ -51,7 +52,7 @@ func New() *Fake { return &Fake{Now: time.Now} }
 func (f *Fake) AddDrive(path string, bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.drives = append(f.drives, &drive{path: path, size: bytes})
+	f.drives = append(f.drives, &drive{path: path, size: bytes, number: f.nextNumber()})
 }
 
 // Sign puts a signature, such as "ext4", on a drive; an empty one wipes it.
@@ -59,24 +60,6 @@ func (f *Fake) Sign(path, signature string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mustDrive(path).signature = signature
-}
-
-// Unplug takes a drive away; what was active on it stays as the kernel leaves
-// it. Plug brings it back, perhaps under another path.
-func (f *Fake) Unplug(path string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d := f.mustDrive(path)
-	d.away = true
-	d.orphan()
-}
-
-// Plug brings an unplugged drive back under the path to.
-func (f *Fake) Plug(path, to string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d := f.mustDrive(path)
-	d.away, d.path = false, to
 }
 
 // MoveDrive carries a drive with all that is on it to another host.
@@ -90,6 +73,7 @@ func (f *Fake) MoveDrive(path string, to *Fake) {
 	f.mu.Unlock()
 	to.mu.Lock()
 	defer to.mu.Unlock()
+	d.number = to.nextNumber()
 	to.drives = append(to.drives, d)
 }
 
@@ -140,6 +124,9 @@ func (f *Fake) Map(vg, lv string, bytes int64) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v := f.mustLV(vg, lv)
+	if v.pool == nil {
+		return min(bytes, v.size) // it has all its extents already
+	}
 	return v.pool.kernel.write(v.thinID, min(bytes, v.size), v.pool)
 }
 
@@ -207,6 +194,9 @@ func (f *Fake) SkipActivation(vg, lv string) {
 
 // Run implements run.Runner.
 func (f *Fake) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	if c.Name == "dmsetup" && len(c.Args) > 0 && c.Args[0] == "remove" {
+		return f.dmsetup(c), nil
+	}
 	if c.Name != "lvm" {
 		f.mu.Lock()
 		lacks := slices.Contains(f.lacks, c.Name)
@@ -229,6 +219,7 @@ func (f *Fake) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	if err := f.wait(ctx, c); err != nil {
 		return run.Result{}, err
 	}
+	f.hang(c)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.absent {
@@ -258,6 +249,7 @@ func (f *Fake) execute(c run.Cmd) run.Result {
 		"vgcreate": (*Fake).vgcreate, "vgremove": (*Fake).vgremove, "vgrename": (*Fake).vgrename, "vgchange": (*Fake).vgchange,
 		"vgcfgbackup": (*Fake).vgcfgbackup, "lvs": (*Fake).lvs, "pvremove": (*Fake).pvremove, "lvcreate": (*Fake).lvcreate, "lvconvert": (*Fake).lvconvert, "lvextend": (*Fake).lvextend,
 		"lvremove": (*Fake).lvremove, "lvrename": (*Fake).lvrename, "lvchange": (*Fake).lvchange,
+		"vgextend": (*Fake).vgextend, "vgreduce": (*Fake).vgreduce,
 	}
 	do, known := verbs[in.verb]
 	if !known {

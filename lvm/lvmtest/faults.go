@@ -41,6 +41,13 @@ func (f *Fake) FailNth(n int) { f.Inject(Fault{Nth: n}) }
 // CrashNth ends the n-th changing command from now, before or after its effect.
 func (f *Fake) CrashNth(n int, after bool) { f.Inject(Fault{Nth: n, After: after, Crash: true}) }
 
+// NoFaults takes back the faults that have not struck.
+func (f *Fake) NoFaults() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults = nil
+}
+
 // fault is the one that strikes this command, or nil.
 func (f *Fake) fault(c run.Cmd) *Fault {
 	for _, fault := range f.faults {

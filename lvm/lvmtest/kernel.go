@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	"github.com/lvme/lvme/internal/dm"
 )
 
 // Status implements dm.Reader.
 func (f *Fake) Status(ctx context.Context, name string) ([]dm.Target, error) {
+	f.hangStatus(name)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d, found := f.devices()[name]
@@ -28,7 +30,29 @@ func (f *Fake) Info(ctx context.Context, name string) (dm.Info, error) {
 	if !found {
 		return dm.Info{}, fmt.Errorf("state of %s: %w", name, dm.ErrNotFound)
 	}
-	return dm.Info{Name: name, Major: 254, Minor: minor(name), Opened: d.opened, Live: true, ReadOnly: d.readOnly, Node: dm.Path(name)}, ctx.Err()
+	uuid := ""
+	if d.lv != nil {
+		uuid = "LVM-" + strings.ReplaceAll(d.lv.vg.uuid, "-", "") + strings.ReplaceAll(d.lv.uuid, "-", "")
+	}
+	return dm.Info{Name: name, UUID: uuid, Major: dmMajor, Minor: minor(name), Opened: d.opened, Live: true, ReadOnly: d.readOnly, Node: dm.Path(name)}, ctx.Err()
+}
+
+// Deps implements dm.Reader.
+func (f *Fake) Deps(ctx context.Context, name string) ([]dm.Dep, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, found := f.devices()[name]
+	if !found {
+		return nil, fmt.Errorf("what %s is made of: %w", name, dm.ErrNotFound)
+	}
+	var deps []dm.Dep
+	for _, below := range d.below {
+		deps = append(deps, dm.Dep{Major: dmMajor, Minor: minor(below)})
+	}
+	for _, number := range d.drives {
+		deps = append(deps, dm.Dep{Major: nvmeMajor, Minor: number, Gone: !d.lv.plugged(number)})
+	}
+	return deps, ctx.Err()
 }
 
 // Names implements dm.Reader.
@@ -60,11 +84,21 @@ func minor(name string) uint32 {
 	return h.Sum32() % (1 << 20)
 }
 
+// The kernel's numbers of device-mapper and of NVMe namespaces.
+const (
+	dmMajor   = 254
+	nvmeMajor = 259
+)
+
 type device struct {
+	lv           *lv
 	kind, params string
 	size         int64
 	opened       int
 	readOnly     bool
+	// below are the devices that it is made of, and drives those that it lies on.
+	below  []string
+	drives []uint32
 }
 
 // devices are all that the kernel has.
@@ -79,13 +113,27 @@ func (f *Fake) devices() map[string]device {
 			case v.segType == "thin-pool" && v.up():
 				v.poolDevices(all)
 			case v.segType == "thin" && v.active:
-				all[v.device()] = device{kind: "thin", params: thinStatus(v), size: v.size, opened: v.opened, readOnly: v.readOnly}
+				all[v.device()] = device{lv: v, kind: "thin", params: thinStatus(v), size: v.size, opened: v.opened, readOnly: v.readOnly,
+					below: []string{v.pool.poolDevice()}}
 			case v.active:
-				all[v.device()] = device{kind: v.target(), size: v.size, opened: v.opened, params: v.thickStatus()}
+				v.thickDevices(all, v.opened)
 			}
 		}
 	}
 	return all
+}
+
+// thickDevices are those of an LV that has its own extents: itself, and the
+// legs of a mirror.
+func (v *lv) thickDevices(all map[string]device, opened int) {
+	d := device{lv: v, kind: v.target(), size: v.size, opened: opened, params: v.thickStatus(), readOnly: v.readOnly, drives: v.table}
+	if v.segType == "raid1" {
+		for _, part := range v.vg.parts(v) {
+			part.thickDevices(all, 1)
+			d.below = append(d.below, part.device())
+		}
+	}
+	all[v.device()] = d
 }
 
 func (v *lv) target() string {
@@ -99,13 +147,21 @@ func (v *lv) thickStatus() string {
 	if v.segType != "raid1" {
 		return ""
 	}
-	return fmt.Sprintf("raid1 2 AA %d/%d idle 0 0 -", v.size/512, v.size/512)
+	return v.raidStatus()
 }
 
-// poolDevices are the pool's own; its target lies below a layer once the pool
-// has had a thin.
+// poolDevice is the device with the pool's target: it lies below a layer once
+// the pool has had a thin.
+func (v *lv) poolDevice() string {
+	if v.layered {
+		return v.device("tpool")
+	}
+	return v.device()
+}
+
+// poolDevices are the pool's own.
 func (v *lv) poolDevices(all map[string]device) {
-	pool := device{kind: "thin-pool", params: poolStatus(v), size: v.size}
+	pool := device{lv: v, kind: "thin-pool", params: poolStatus(v), size: v.size}
 	for _, t := range v.vg.thins(v) {
 		if t.active {
 			pool.opened++
@@ -113,17 +169,14 @@ func (v *lv) poolDevices(all map[string]device) {
 	}
 	for _, part := range []string{"_tdata", "_tmeta"} {
 		p := v.part(part)
-		all[p.device()] = device{kind: p.target(), size: p.size, opened: 1, params: p.thickStatus()}
+		p.thickDevices(all, 1)
+		pool.below = append(pool.below, p.device())
 	}
-	if !v.layered {
-		all[v.device()] = pool
-		return
-	}
-	if v.active {
+	if v.layered && v.active {
 		pool.opened++
-		all[v.device()] = device{kind: "linear", size: v.size}
+		all[v.device()] = device{lv: v, kind: "linear", size: v.size, below: []string{v.poolDevice()}}
 	}
-	all[v.device("tpool")] = pool
+	all[v.poolDevice()] = pool
 }
 
 func thinStatus(v *lv) string {
@@ -148,6 +201,9 @@ func poolStatus(v *lv) string {
 		mode = "ro"
 	case v.dataUsed() >= v.dataTotal():
 		mode = "out_of_data_space"
+	}
+	if v.kernel.unwritable {
+		mode, check = "ro", "needs_check"
 	}
 	if v.queue {
 		full = "queue_if_no_space"

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -222,42 +221,6 @@ func (f *Fake) lvs(c *command) answer {
 		pairs = append(pairs, fmt.Sprintf("%q:%q", name, value))
 	}
 	return answer{stdout: "  {\n      \"report\": [\n          { \"lv\": [ {" + strings.Join(pairs, ", ") + "} ] }\n      ]\n  }\n"}
-}
-
-// Below implements dm.Reader. What was active on a drive when it was pulled
-// lies on nothing from then on.
-func (f *Fake) Below(ctx context.Context, name string) ([]dm.Underlying, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, found := f.devices()[name]; !found {
-		return nil, fmt.Errorf("devices below %s: %w", name, dm.ErrNotFound)
-	}
-	var all []dm.Underlying
-	for _, g := range f.vgs() {
-		for _, v := range g.lvs {
-			if v.device() != name {
-				continue
-			}
-			for i, p := range g.pvs {
-				if slices.ContainsFunc(p.used, func(r extentRun) bool { return r.owner == v || r.owner.parent == v && v.segType == "raid1" }) {
-					all = append(all, dm.Underlying{Major: 259, Minor: uint32(i), Gone: slices.Contains(p.orphaned, v)})
-				}
-			}
-		}
-	}
-	return all, ctx.Err()
-}
-
-// orphan notes what loses its drive.
-func (d *drive) orphan() {
-	if d.pv == nil || d.pv.vg == nil {
-		return
-	}
-	for _, v := range d.pv.vg.lvs {
-		if v.active || v.parentUp() {
-			d.pv.orphaned = append(d.pv.orphaned, v)
-		}
-	}
 }
 
 // Read implements dm.Reader: of all that is on a drive it knows the beginning

@@ -17,14 +17,22 @@ func (f *Fake) report(c *command) answer {
 		wanted[section] = strings.Split(c.opts["-o"][i], ",")
 	}
 	groups := []map[string][]fields{}
-	for _, g := range c.vgs {
+	vgs := c.vgs
+	if len(c.args) > 0 {
+		g, a := c.vg(c.args[0])
+		if g == nil {
+			return a
+		}
+		vgs = []*vg{g}
+	}
+	for _, g := range vgs {
 		groups = append(groups, map[string][]fields{
 			"vg": {g.fields(c)}, "pv": pvRows(c, g.pvs, g.name), "pvseg": segmentRows(g.pvs), "lv": lvRows(c, g), "seg": lvSegments(g),
 		})
 	}
 	var orphans []*pv
 	for _, d := range c.visible {
-		if d.pv != nil && d.pv.vg == nil {
+		if d.pv != nil && d.pv.vg == nil && len(c.args) == 0 {
 			orphans = append(orphans, d.pv)
 		}
 	}
@@ -83,7 +91,10 @@ func pvRows(c *command, pvs []*pv, vgName string) []fields {
 			row["pv_size"], row["pv_free"] = num(p.extents*p.vg.extent), num(area{pv: p}.room()*p.vg.extent)
 		}
 		if !c.sees(p) {
-			row["pv_name"], row["pv_missing"] = "[unknown]", "1"
+			row["pv_missing"] = "1"
+		}
+		if !slices.Contains(c.visible, p.drive) {
+			row["pv_name"] = "[unknown]"
 		}
 		rows = append(rows, row)
 	}
@@ -179,14 +190,11 @@ func (v *lv) health(c *command) string {
 	if v.segType == "thin-pool" && v.up() && v.dataUsed() >= v.dataTotal() {
 		return "out_of_data"
 	}
-	for _, p := range c.missing(v.vg) {
-		for _, r := range p.used {
-			for o := r.owner; o != nil; o = o.parent {
-				if o == v || v.pool != nil && o == v.pool {
-					return "partial"
-				}
-			}
-		}
+	switch {
+	case v.partial(c):
+		return "partial"
+	case v.segType == "raid1" && (v.active || v.parentUp()) && strings.Contains(v.legs(), "D"):
+		return "refresh needed"
 	}
 	return ""
 }

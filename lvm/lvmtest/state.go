@@ -14,7 +14,11 @@ type drive struct {
 	size      int64
 	signature string
 	away      bool
-	pv        *pv
+	// number is the kernel's minor number: another each time it is plugged in.
+	number uint32
+	// hung is closed when the drive answers again; nil while it does.
+	hung chan struct{}
+	pv   *pv
 }
 
 type pv struct {
@@ -24,10 +28,10 @@ type pv struct {
 	mdaSize int64
 	peStart int64
 	extents int64
-	// orphaned are the LVs that were active when its drive was pulled.
-	orphaned []*lv
 	// used are the runs of extents that LVs own, sorted.
 	used []extentRun
+	// lost says that LVM takes it for lost, even when it is back.
+	lost bool
 }
 
 type extentRun struct {
@@ -65,6 +69,11 @@ type lv struct {
 
 	active bool
 	opened int
+	// table are the drives' numbers as of the activation of an LV that lies on
+	// drives itself; 0 stands for one that was missing. raised says that a
+	// mirror was active once, so that its legs know of each other.
+	table  []uint32
+	raised bool
 
 	// of a pool
 	chunk       int64
@@ -91,6 +100,8 @@ type kernelPool struct {
 	lastChunk   int64
 	transaction int64
 	damaged     bool
+	// unwritable: the kernel could not write the metadata while it was up.
+	unwritable bool
 	held        bool
 	mode        string // "" means what follows from its use
 	needsCheck  bool

@@ -26,6 +26,9 @@ type Env struct {
 	// Stale leaves a volume with mapped bytes in an active pool, unknown to
 	// LVM, under the number that LVM gives out next.
 	Stale func(t *testing.T, vg, pool string, number int64)
+	// Pull takes a drive out, in use or not; replug brings it back, perhaps under
+	// another path, which it says. It is back at the end of the test.
+	Pull func(t *testing.T, path string) (replug func() string)
 	// Sign puts a filesystem's signature on a drive.
 	Sign func(t *testing.T, path string)
 }
@@ -48,6 +51,9 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"VGOfTheSameName", testSameName},
 		{"DriveNotBlank", testNotBlank},
 		{"DriveMissing", testMissing},
+		{"DriveBack", testDriveBack},
+		{"MirrorLegBack", testMirrorLegBack},
+		{"MirrorReplaced", testMirrorReplaced},
 		{"Pool", testPool},
 		{"PoolStriped", testStripedPool},
 		{"PoolMirrored", testMirroredPool},

@@ -1,8 +1,6 @@
 package lvmtest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,7 +71,6 @@ func testThinDevices(h *host) {
 		h.Errorf("after it: %+v of %+v", status, pool)
 	}
 	h.held(vg)
-	h.belowIs(vg, "pool_tmeta")
 	h.ok(h.message(vg, "delete 2"))
 	h.ok(h.lvm.Deactivate(h.ctx, vg, "v-a"))
 	h.ok(h.lvm.Deactivate(h.ctx, vg, "pool"))
@@ -117,18 +114,6 @@ func (h *host) message(vg lvm.VG, words string) error {
 		err = fmt.Errorf("message %s: %s", words, res.Stderr)
 	}
 	return err
-}
-
-// belowIs wants the LV to lie on one device that is there.
-func (h *host) belowIs(vg lvm.VG, lv string) {
-	h.Helper()
-	below, err := h.Kernel.Below(context.Background(), dm.DeviceName(vg.Name, lv))
-	if err != nil || len(below) != 1 || below[0].Gone || below[0].Major == 0 {
-		h.Errorf("below %s: %+v, %v", lv, below, err)
-	}
-	if _, err := h.Kernel.Below(context.Background(), dm.DeviceName(vg.Name, "none")); !errors.Is(err, dm.ErrNotFound) {
-		h.Errorf("below nothing: %v", err)
-	}
 }
 
 func testSettings(h *host) {

@@ -35,16 +35,21 @@ func (f *Fake) vgcreate(c *command) answer {
 		mda = defaultMDA
 	}
 	for _, d := range drives {
-		if d.pv == nil {
-			d.pv = &pv{uuid: newUUID(), drive: d, mdaSize: mda}
-		}
-		p := d.pv
-		p.vg = g
-		p.peStart = roundUp(p.mdaSize+metaBlock, mebibyte)
-		p.extents = (d.size - p.peStart) / g.extent
-		g.pvs = append(g.pvs, p)
+		g.addPV(d, mda)
 	}
 	return answer{stdout: fmt.Sprintf("  Volume group %q successfully created\n", name), stderr: []string{notBackedUp}}
+}
+
+// addPV makes a drive a PV of the VG.
+func (g *vg) addPV(d *drive, mda int64) {
+	if d.pv == nil {
+		d.pv = &pv{uuid: newUUID(), drive: d, mdaSize: mda}
+	}
+	p := d.pv
+	p.vg = g
+	p.peStart = roundUp(p.mdaSize+metaBlock, mebibyte)
+	p.extents = (d.size - p.peStart) / g.extent
+	g.pvs = append(g.pvs, p)
 }
 
 const notBackedUp = "WARNING: This metadata update is NOT backed up."
@@ -119,7 +124,9 @@ func (f *Fake) vgchange(c *command) answer {
 	if g == nil {
 		return a
 	}
-	return g.retag(&g.tags, c)
+	a = g.retag(&g.tags, c)
+	c.giveUp(g, a)
+	return a
 }
 
 // retag adds and removes tags as one change of the VG.

@@ -132,6 +132,14 @@ func (d *drive) namespace() args {
 	return a
 }
 
+// warn tells the drive's controller its critical warning.
+func (m *machine) warn(ctx context.Context, d *drive) error {
+	if d.slot < 0 {
+		return nil // it is told when it is plugged in
+	}
+	return m.qmp.do(ctx, "qom-set", args{"path": "/machine/peripheral/" + d.id("nvme"), "property": "smart_critical_warning", "value": d.warning})
+}
+
 // rewire makes QEMU do to the drive what its fault and hang say now. Requests that are held back are let go.
 func (m *machine) rewire(ctx context.Context, d *drive) error {
 	if !d.made {

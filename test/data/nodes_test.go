@@ -35,12 +35,18 @@ type wholeNode struct {
 
 func startNode(t *testing.T) *wholeNode {
 	t.Helper()
+	return startNodeWith(t, nodeConfig, bed.Drive{Serial: "A", Size: 3 * gib}, bed.Drive{Serial: "B", Size: 3 * gib})
+}
+
+// startNodeWith starts a node with these drives, taken as the configuration says.
+func startNodeWith(t *testing.T, config string, drives ...bed.Drive) *wholeNode {
+	t.Helper()
 	if os.Getenv("LVME_TESTS") != "bed" {
 		t.Skip("starts a virtual machine: set LVME_TESTS=bed after `go run ./test/bed/cmd/bed build`")
 	}
 	n := &wholeNode{}
 	var err error
-	n.Node, err = bed.Start(t.Context(), bed.Options{Name: rig.NodeID, Drives: []bed.Drive{{Serial: "A", Size: 3 * gib}, {Serial: "B", Size: 3 * gib}}})
+	n.Node, err = bed.Start(t.Context(), bed.Options{Name: rig.NodeID, Drives: drives})
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -50,7 +56,7 @@ func startNode(t *testing.T) *wholeNode {
 	})
 	binary, err := rig.Build(t.Context(), t.TempDir())
 	must(t, err)
-	must(t, rig.Install(t.Context(), n.Node, binary, nodeConfig))
+	must(t, rig.Install(t.Context(), n.Node, binary, config))
 	n.sh(t, rig.Binary+" init --yes")
 	n.serve(t)
 	return n
