@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/lvme/lvme/test/torture/mortal"
 )
 
 // existence is one tenant's use of a node from the first call to the last. The
@@ -155,12 +157,12 @@ func testCrashEveryStep(t *testing.T, n *node) {
 	steps := make([]int, len(verbs))
 	e := &existence{node: n, r: chance(t)}
 	for i, v := range verbs {
-		e.fake.alive().take()
+		e.fake.alive().Take()
 		e.do(t, v)
 		if v.wipes {
 			e.wiped(t)
 		}
-		steps[i] = e.fake.alive().made()
+		steps[i] = len(e.fake.alive().Made())
 		e.look(t, v)
 	}
 	n.empty(t)
@@ -170,10 +172,10 @@ func testCrashEveryStep(t *testing.T, n *node) {
 			t.Errorf("%s changes nothing", v.name)
 		}
 		for at := 1; at <= steps[i]; at++ {
-			for _, late := range []bool{false, true} {
+			for _, how := range []mortal.How{mortal.Before, mortal.After} {
 				deaths++
-				t.Run(fmt.Sprintf("%s/%d of %d/late=%t", v.name, at, steps[i], late), func(t *testing.T) {
-					existenceWithDeath(t, &existence{node: n, r: e.r}, i, at, late)
+				t.Run(fmt.Sprintf("%s/%d of %d/%s", v.name, at, steps[i], how), func(t *testing.T) {
+					existenceWithDeath(t, &existence{node: n, r: e.r}, i, at, how)
 				})
 			}
 		}
@@ -182,14 +184,14 @@ func testCrashEveryStep(t *testing.T, n *node) {
 }
 
 // existenceWithDeath is an existence in which the agent dies in one verb.
-func existenceWithDeath(t *testing.T, e *existence, in, at int, late bool) {
+func existenceWithDeath(t *testing.T, e *existence, in, at int, how mortal.How) {
 	for i, v := range verbs {
 		if i != in {
 			e.do(t, v)
 			e.look(t, v)
 			continue
 		}
-		ended := e.fake.alive().endAt(at, late)
+		ended := e.fake.alive().EndAt(mortal.Deed{At: at, How: how})
 		_ = v.call(t.Context(), e) // whatever it says, it is called again
 		select {
 		case <-ended:
