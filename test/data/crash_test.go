@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-
-	"github.com/lvme/lvme/test/torture/mortal"
 )
 
 // existence is one tenant's use of a node from the first call to the last. The
@@ -149,60 +147,6 @@ func (e *existence) look(t *testing.T, v verb) {
 	if e.fake != nil || v.whole == nil {
 		e.consistent(t)
 	}
-}
-
-// testCrashEveryStep has the agent die before and after each change that each
-// verb makes to its host, and another one carry on.
-func testCrashEveryStep(t *testing.T, n *node) {
-	steps := make([]int, len(verbs))
-	e := &existence{node: n, r: chance(t)}
-	for i, v := range verbs {
-		e.fake.alive().Take()
-		e.do(t, v)
-		if v.wipes {
-			e.wiped(t)
-		}
-		steps[i] = len(e.fake.alive().Made())
-		e.look(t, v)
-	}
-	n.empty(t)
-	deaths := 0
-	for i, v := range verbs {
-		if steps[i] == 0 && v.name != "publish" {
-			t.Errorf("%s changes nothing", v.name)
-		}
-		for at := 1; at <= steps[i]; at++ {
-			for _, how := range []mortal.How{mortal.Before, mortal.After} {
-				deaths++
-				t.Run(fmt.Sprintf("%s/%d of %d/%s", v.name, at, steps[i], how), func(t *testing.T) {
-					existenceWithDeath(t, &existence{node: n, r: e.r}, i, at, how)
-				})
-			}
-		}
-	}
-	t.Logf("the agent died %d times", deaths)
-}
-
-// existenceWithDeath is an existence in which the agent dies in one verb.
-func existenceWithDeath(t *testing.T, e *existence, in, at int, how mortal.How) {
-	for i, v := range verbs {
-		if i != in {
-			e.do(t, v)
-			e.look(t, v)
-			continue
-		}
-		ended := e.fake.alive().EndAt(mortal.Deed{At: at, How: how})
-		_ = v.call(t.Context(), e) // whatever it says, it is called again
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: change %d never comes", v.name, at)
-		}
-		e.restart(t)
-		e.do(t, v)
-		e.look(t, v)
-	}
-	e.empty(t)
 }
 
 // testKilled kills the agent's process in the middle of each verb, measured by

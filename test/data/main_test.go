@@ -49,7 +49,6 @@ var cases = []testCase{
 	{"concurrency", both, "", testConcurrency},
 	{"full", both, "", testPoolFull},
 	{"restart", both, "", testRestart},
-	{"crash/every step", onFake, "", testCrashEveryStep},
 	{"crash/killed", onReal, "", testKilled},
 	{"isolation/stale thin", both, "", testStaleThin},
 	{"faults/no LVM", both, "", testNoLVM},

@@ -111,7 +111,7 @@ func (w *Walk) proveSnapshot(ctx context.Context, of *model.Object) error {
 
 // farewell looks into a volume for the last time and takes it from its pod.
 func (w *Walk) farewell(ctx context.Context, o *model.Object) error {
-	if o.Usable() && (o.Content != "" || o.Published == model.Yes) {
+	if o.Usable() && (w.thorough || o.Content != "" || o.Published == model.Yes) {
 		if err := w.audit(ctx, o); err != nil {
 			return err
 		}

@@ -26,6 +26,8 @@ type fault struct {
 	deed mortal.Deed
 	// moment is when it comes, where calls take time.
 	moment time.Duration
+	// wipes: the fault may come when the call has been answered.
+	wipes bool
 	// retried: the call is made again afterwards.
 	retried bool
 }
@@ -110,7 +112,7 @@ func (w *Walk) strike(ctx context.Context, a action, f *fault) (proto.Message, e
 			return nil, err, false
 		}
 		answer, err := once(ctx)
-		struck, spareErr := w.host.Spared(ctx)
+		struck, spareErr := w.spare(ctx, f)
 		if spareErr != nil {
 			w.Log("spare: %v", spareErr)
 		}
@@ -136,6 +138,27 @@ func (w *Walk) strike(ctx context.Context, a action, f *fault) (proto.Message, e
 	}
 	e := <-done
 	return e.answer, e.err, true
+}
+
+// spare takes the order of a death back and says whether it was too late. Where
+// the call goes on in the background it waits for that.
+func (w *Walk) spare(ctx context.Context, f *fault) (struck bool, err error) {
+	for end := time.Now().Add(w.host.Patience()); f.wipes; {
+		struck, err := w.host.Struck(ctx)
+		if struck || err != nil || time.Now().After(end) {
+			break
+		}
+		if sight, err := w.host.Look(ctx); err != nil || len(doomedLVs(sight)) == 0 {
+			break
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return false, err
+		}
+	}
+	if err := w.host.Spare(ctx); err != nil {
+		return false, err
+	}
+	return w.host.Struck(ctx)
 }
 
 func (w *Walk) strikeNow(ctx context.Context, f *fault) error {

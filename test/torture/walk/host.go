@@ -54,10 +54,11 @@ type Daemon interface {
 	// Stop ends it as SIGTERM does, Kill at once.
 	Stop(ctx context.Context) error
 	Kill(ctx context.Context) error
-	// Doom orders a death, and Spared takes the order back; it says whether it
-	// was too late.
+	// Doom orders a death, Struck says whether it has come, and Spare takes the
+	// order back.
 	Doom(ctx context.Context, d mortal.Deed) error
-	Spared(ctx context.Context) (struck bool, err error)
+	Struck(ctx context.Context) (bool, error)
+	Spare(ctx context.Context) error
 	// Changes are those of the host that the agent made since the last time.
 	Changes(ctx context.Context) ([]Change, error)
 	// PowerCut switches the node off and on. The agent does not run afterwards.

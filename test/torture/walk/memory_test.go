@@ -128,8 +128,7 @@ func (m *memory) Doom(_ context.Context, d mortal.Deed) error {
 	return nil
 }
 
-func (m *memory) Spared(context.Context) (bool, error) {
-	m.alive().Spare()
+func (m *memory) Struck(context.Context) (bool, error) {
 	select {
 	case <-m.struck:
 		return true, nil
@@ -137,6 +136,8 @@ func (m *memory) Spared(context.Context) (bool, error) {
 		return false, nil
 	}
 }
+
+func (m *memory) Spare(context.Context) error { m.alive().Spare(); return nil }
 
 func (m *memory) Changes(context.Context) (made []walk.Change, err error) {
 	for _, what := range m.alive().Made() {

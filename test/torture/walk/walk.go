@@ -32,6 +32,8 @@ type Options struct {
 	Objects, LookEvery int
 	// Audit looks into every filesystem before it is deleted at the end.
 	Audit bool
+	// thorough: every volume that can be used is used before it is deleted.
+	thorough bool
 	// Log is told of every step.
 	Log func(format string, args ...any)
 }
@@ -213,9 +215,12 @@ func poolUse(s model.Sight) map[string]int64 {
 	return used
 }
 
+// wipePause is how long the agent waits after a wipe that failed.
+const wipePause = time.Minute
+
 // wiped waits until what was deleted is gone.
 func (w *Walk) wiped(ctx context.Context) error {
-	end := time.Now().Add(w.host.Patience())
+	end := time.Now().Add(w.host.Patience() + wipePause)
 	for {
 		sight, err := w.host.Look(ctx)
 		if err != nil {
@@ -226,7 +231,7 @@ func (w *Walk) wiped(ctx context.Context) error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return w.found(model.Stuck, "not wiped within %s: %s", w.host.Patience(), strings.Join(doomed, ", "))
+			return w.found(model.Stuck, "not wiped within %s: %s", w.host.Patience()+wipePause, strings.Join(doomed, ", "))
 		}
 		if err := pause(ctx, w.host.Patience()/1000); err != nil {
 			return err

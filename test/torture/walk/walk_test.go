@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/lvme/lvme/test/torture/mortal"
 	"github.com/lvme/lvme/test/torture/walk"
 )
 
@@ -60,4 +62,48 @@ func judge(t *testing.T, m *memory, o walk.Options) *walk.Report {
 	}
 	t.Fatalf("%v %v\n%s", r.Findings, err, m.host.LVM)
 	return nil
+}
+
+// TestDeaths goes through the deaths on a host in memory. There is nothing between a change's beginning and its effect:
+// an agent that dies during it is one that dies after it. LVME_DEATHS=all goes
+// through all, else through some of each verb.
+func TestDeaths(t *testing.T) {
+	m, every := newMemory(t), 7
+	if os.Getenv("LVME_DEATHS") == "all" {
+		every = 1
+	}
+	var done []string
+	rows, err := walk.Table(t.Context(), m, walk.TableOptions{
+		Ways: []mortal.How{mortal.Before, mortal.After, mortal.Cut, mortal.CutLate}, Every: every,
+		Log: func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) },
+		Done: func(r walk.Row) {
+			if !r.Came || len(r.Findings) > 0 {
+				t.Error(r)
+			}
+			if len(r.Findings) == 0 {
+				done = nil
+			}
+		},
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, strings.Join(done, "\n"), m.host.LVM)
+	}
+	t.Logf("\n%s", walk.Summary(rows))
+}
+
+// FuzzWalk lets a fuzzer choose the calls and the faults.
+func FuzzWalk(f *testing.F) {
+	for seed := range byte(8) {
+		script := make([]byte, 120)
+		for i := range script {
+			script[i] = byte(i*i)*(seed+3) + seed
+		}
+		f.Add(script)
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 1000 {
+			t.Skip("long ones find no more than short ones")
+		}
+		judge(t, newMemory(t), walk.Options{Name: "fuzz", Dice: walk.Bytes(script), FaultEvery: 4})
+	})
 }
