@@ -112,7 +112,11 @@ func (l *Life) begin(what string) (Deed, error) {
 	if l.deed == nil || len(l.changes)-l.base < l.deed.At {
 		return Deed{}, nil
 	}
-	return *l.deed, nil
+	d := *l.deed
+	if l.Kill != nil { // It is done now, and once.
+		l.deed = nil
+	}
+	return d, nil
 }
 
 // did notes that the deed is done.

@@ -213,7 +213,7 @@ func (w *Walk) startWriters(ctx context.Context) error {
 		if err != nil || writer == nil {
 			return err
 		}
-		w.writers[o] = writer
+		w.writers[o], o.Records = writer, ""
 	}
 	if len(w.writers) > 0 {
 		return pause(ctx, w.host.Patience()/60) // so that they have something to lose
