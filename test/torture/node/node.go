@@ -133,14 +133,14 @@ func (n *Node) Settled(ctx context.Context) error {
 	return err
 }
 
-// Doom implements walk.Host.
+// Doom implements walk.Host. An agent that is started later finds the order too.
 func (n *Node) Doom(ctx context.Context, d mortal.Deed) error {
 	n.orders++
 	text, err := json.Marshal(mortal.Order{Number: n.orders, Deed: d})
 	if err != nil {
 		return err
 	}
-	_, err = n.sh(ctx, `rm -f "$3"; printf %s "$1" >"$2.new"; mv "$2.new" "$2"`, string(text), mortal.OrdersFile, mortal.StruckFile)
+	_, err = n.sh(ctx, `mkdir -p "$(dirname "$2")"; rm -f "$3"; printf %s "$1" >"$2.new"; mv "$2.new" "$2"`, string(text), mortal.OrdersFile, mortal.StruckFile)
 	return err
 }
 

@@ -2,6 +2,7 @@ package walk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,8 @@ type fault struct {
 	wipes bool
 	// retried: the call is made again afterwards.
 	retried bool
+	// again is the death of the agent that starts after it, At 0 for none.
+	again mortal.Deed
 }
 
 // kind is the fault in the report.
@@ -51,6 +54,9 @@ func (f *fault) String() string {
 	}
 	if f.moment > 0 {
 		text += fmt.Sprintf(" after %s", f.moment.Round(time.Millisecond))
+	}
+	if f.again.At > 0 {
+		text += fmt.Sprintf(", at the start %s change %d", f.again.How, f.again.At)
 	}
 	if f.retried {
 		text += ", retried"
@@ -77,6 +83,9 @@ func (w *Walk) chooseFault() *fault {
 	default:
 		f.what = powerCut
 	}
+	if w.Dice.IntN(4) == 0 {
+		f.again = mortal.Deed{At: 1 + w.Dice.IntN(2), How: one(w.Dice, []mortal.How{mortal.Before, mortal.During, mortal.After})}
+	}
 	switch {
 	case w.Moments > 0 && !f.quiet():
 		f.moment = time.Duration(w.Dice.IntN(256)) * w.Moments / 256
@@ -97,7 +106,7 @@ func (w *Walk) rest(ctx context.Context, f *fault) error {
 		return w.found(model.Stuck, "%s: %v", f.what, err)
 	}
 	w.report.Faults[f.kind()]++
-	return w.start(ctx)
+	return w.start(ctx, f.again)
 }
 
 // strike makes the call with the fault in its middle and says whether that came.
@@ -186,18 +195,41 @@ func (w *Walk) afterwards(ctx context.Context, f *fault) error {
 			return err
 		}
 	}
-	if err := w.start(ctx); err != nil {
+	if err := w.start(ctx, f.again); err != nil {
 		return err
 	}
 	return w.readRecords(ctx)
 }
 
-func (w *Walk) start(ctx context.Context) error {
+// atStart is a death in the report.
+const atStart = "agent at its start"
+
+// start starts the agent, which may die of it once.
+func (w *Walk) start(ctx context.Context, death mortal.Deed) error {
 	if err := w.host.Settled(ctx); err != nil {
 		return w.found(model.Stuck, "commands of a killed agent do not end: %v", err)
 	}
+	if death.At > 0 {
+		if err := w.host.Doom(ctx, death); err != nil {
+			return err
+		}
+	}
 	var err error
-	if w.agent, err = w.host.Start(ctx); err != nil {
+	w.agent, err = w.host.Start(ctx)
+	if death.At > 0 {
+		if spareErr := w.host.Spare(ctx); spareErr != nil {
+			return spareErr
+		}
+		struck, lookErr := w.host.Struck(ctx)
+		if lookErr != nil {
+			return lookErr
+		}
+		if struck {
+			w.report.Faults[atStart]++
+			return errors.Join(w.host.Kill(ctx), w.start(ctx, mortal.Deed{}))
+		}
+	}
+	if err != nil {
 		return w.found(model.Stuck, "the agent does not start: %v", err)
 	}
 	return nil

@@ -36,6 +36,8 @@ type memory struct {
 	mu     sync.Mutex
 	life   *mortal.Life
 	struck <-chan struct{}
+	up     bool
+	next   *mortal.Deed      // the death of the agent that is started next
 	open   map[string]func() // by the paths of devices
 }
 
@@ -100,31 +102,53 @@ func (m *memory) alive() *mortal.Life {
 func (m *memory) Root() string            { return m.host.Mounts.Root }
 func (m *memory) Patience() time.Duration { return 20 * time.Second }
 
-func (m *memory) Start(context.Context) (walk.Agent, error) {
-	l := new(mortal.Life)
+func (m *memory) Start(ctx context.Context) (walk.Agent, error) {
 	m.mu.Lock()
-	m.life = l
+	m.life = new(mortal.Life)
+	l := m.life
 	m.mu.Unlock()
+	m.struck = nil
+	if m.next != nil {
+		m.struck, m.next = l.EndAt(*m.next), nil
+	}
 	h := m.host.Agent()
 	h.Runner = mortal.Runner{Next: h.Runner, Life: l}
 	h.Blocks = mortal.Blocks{Next: h.Blocks, Life: l}
 	h.Mounts = holding{h.Mounts, m}
-	m.running = agenttest.Start(m.t, m.options, h).WaitOpen()
-	return walk.NewAgent(m.running.Conn), nil
+	m.running = agenttest.Start(m.t, m.options, h)
+	m.up = true
+	select {
+	case <-m.running.Opened():
+		return walk.NewAgent(m.running.Conn), nil
+	case <-m.struck: // nil, which is never ready, for an agent that was never doomed
+		return walk.Agent{}, mortal.ErrDead
+	case <-time.After(m.Patience()):
+		return walk.Agent{}, errors.New("the store is not open")
+	}
 }
 
-func (m *memory) Stop(context.Context) error { m.running.Stop(); return nil }
+func (m *memory) Stop(context.Context) error {
+	m.running.Stop()
+	m.up = false
+	return nil
+}
 
 func (m *memory) Kill(context.Context) error {
 	m.alive().Die()
 	m.running.Stop()
+	m.up = false
 	return nil
 }
 
 func (m *memory) Settled(context.Context) error { return nil }
 
+// Doom orders the death of the agent that runs, or of the next one.
 func (m *memory) Doom(_ context.Context, d mortal.Deed) error {
-	m.struck = m.alive().EndAt(d)
+	if m.up {
+		m.struck = m.alive().EndAt(d)
+	} else {
+		m.next, m.struck = &d, nil
+	}
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +14,10 @@ import (
 // Row is one death: of an agent or its command, at one change of one verb.
 type Row struct {
 	Verb string
-	// Change is the change at which it came, At its number of Of.
-	Change string
-	At, Of int
-	How    mortal.How
+	// Changes are all of the verb's; the death came at the At-th.
+	Changes []string
+	At      int
+	How     mortal.How
 	// Retried: the call was made again; else the agent was started anew, and
 	// nobody called again.
 	Retried bool
@@ -29,7 +28,7 @@ type Row struct {
 
 // String is the row in a log.
 func (r Row) String() string {
-	text := fmt.Sprintf("%s: %d of %d, %s: %s", r.Verb, r.At, r.Of, r.Change, r.How)
+	text := fmt.Sprintf("%s: %d of %d, %s: %s", r.Verb, r.At, len(r.Changes), r.Changes[r.At-1], r.How)
 	if r.Retried {
 		text += ", retried"
 	}
@@ -88,10 +87,14 @@ func Table(ctx context.Context, h Host, o TableOptions) (rows []Row, err error) 
 
 // deaths are all that a verb can die.
 func deaths(verb string, changes []Change, ways []mortal.How) (rows []Row) {
-	for i, c := range changes {
+	var names []string
+	for _, c := range changes {
+		names = append(names, strings.TrimPrefix(c.What, "run:"))
+	}
+	for i := range changes {
 		for _, how := range ways {
 			for _, retried := range []bool{true, false} {
-				rows = append(rows, Row{Verb: verb, Change: c.What, At: i + 1, Of: len(changes), How: how, Retried: retried})
+				rows = append(rows, Row{Verb: verb, Changes: names, At: i + 1, How: how, Retried: retried})
 			}
 		}
 	}
@@ -163,7 +166,7 @@ func Summary(rows []Row) string {
 		}
 		of := rows[i:end]
 		n := count(of)
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d |\n", of[0].Verb, strings.Join(changesOf(of), ", "), n[0], n[1], n[2], n[3])
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d |\n", of[0].Verb, strings.Join(of[0].Changes, ", "), n[0], n[1], n[2], n[3])
 		for k := range total {
 			total[k] += n[k]
 		}
@@ -190,13 +193,4 @@ func count(rows []Row) (n [4]int) {
 		}
 	}
 	return n
-}
-
-// changesOf are a verb's changes in their order.
-func changesOf(rows []Row) []string {
-	changes := make([]string, rows[0].Of)
-	for _, r := range rows {
-		changes[r.At-1] = strings.TrimPrefix(r.Change, "run:")
-	}
-	return slices.DeleteFunc(changes, func(s string) bool { return s == "" })
 }

@@ -1,6 +1,7 @@
 package walk_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strconv"
@@ -88,7 +89,39 @@ func TestDeaths(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, strings.Join(done, "\n"), m.host.LVM)
 	}
-	t.Logf("\n%s", walk.Summary(rows))
+	summary := walk.Summary(rows)
+	t.Logf("\n%s", summary)
+	documented(t, summary, every == 1)
+}
+
+const document = "../../../docs/reliability.md"
+
+var update = flag.Bool("update", false, "write the table of all deaths into "+document)
+
+// documented holds the document to a table: to all of it, or to the verbs and
+// their changes.
+func documented(t *testing.T, table string, whole bool) {
+	t.Helper()
+	const begin, end = "<!-- deaths in memory -->\n", "<!-- end -->"
+	text, err := os.ReadFile(document)
+	must(t, err)
+	before, rest, _ := strings.Cut(string(text), begin)
+	have, after, found := strings.Cut(rest, end)
+	switch {
+	case !found:
+		t.Fatalf("%s has no %s", document, begin)
+	case *update && whole:
+		must(t, os.WriteFile(document, []byte(before+begin+table+end+after), 0o644))
+		return
+	case whole && have != table:
+		t.Errorf("%s has another table; write it anew with LVME_DEATHS=all and -update", document)
+	}
+	for line := range strings.Lines(table) {
+		columns := strings.SplitAfterN(line, "|", 4)
+		if begins := strings.Join(columns[:3], ""); !strings.Contains(have, begins) && !strings.HasPrefix(line, "| all") {
+			t.Errorf("%s does not have the row %s", document, begins)
+		}
+	}
 }
 
 // FuzzWalk lets a fuzzer choose the calls and the faults.
