@@ -87,20 +87,20 @@ func (w *Walk) execute(ctx context.Context, a action, f *fault) error {
 	if a.doubt != nil {
 		a.doubt()
 	}
-	answer, err, struck := w.strike(ctx, a, f)
-	if !struck {
-		return w.judge(ctx, a, answer, err)
+	o := w.strike(ctx, a, f)
+	if !o.struck {
+		return w.judge(ctx, a, o.answer, o.err)
 	}
 	w.report.Faults[f.kind()]++
-	if err == nil { // It was answered before the fault came.
-		if err := w.take(ctx, a, answer); err != nil {
+	if o.err == nil { // It was answered before the fault came.
+		if err := w.take(ctx, a, o.answer); err != nil {
 			return err
 		}
 	}
-	if afterErr := w.afterwards(ctx, f); afterErr != nil {
-		return afterErr
+	if err := w.afterwards(ctx, f); err != nil {
+		return err
 	}
-	if lost := f.what == powerCut && (a.mounted || a.refused); err != nil && f.retried && !lost {
+	if lost := f.what == powerCut && (a.mounted || a.refused); o.err != nil && f.retried && !lost {
 		return w.make(ctx, a)
 	}
 	return nil

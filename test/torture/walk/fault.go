@@ -109,52 +109,54 @@ func (w *Walk) rest(ctx context.Context, f *fault) error {
 	return w.start(ctx, f.again)
 }
 
-// strike makes the call with the fault in its middle and says whether that came.
-func (w *Walk) strike(ctx context.Context, a action, f *fault) (proto.Message, error, bool) { //nolint:revive // the answer and its error belong together
-	once := func(ctx context.Context) (proto.Message, error) {
+// outcome is the answer of a call with a fault in its middle, and whether that
+// came.
+type outcome struct {
+	answer proto.Message
+	err    error
+	struck bool
+}
+
+// strike makes the call with the fault in its middle.
+func (w *Walk) strike(ctx context.Context, a action, f *fault) outcome {
+	call := func() (o outcome) {
 		ctx, cancel := context.WithTimeout(ctx, w.host.Patience())
 		defer cancel()
-		return a.call(ctx, w.agent)
+		o.answer, o.err = a.call(ctx, w.agent)
+		return o
 	}
 	if f.deed.At > 0 {
 		if err := w.host.Doom(ctx, f.deed); err != nil {
-			return nil, err, false
+			return outcome{err: err}
 		}
-		answer, err := once(ctx)
-		struck, spareErr := w.spare(ctx, f)
-		if spareErr != nil {
-			w.Log("spare: %v", spareErr)
+		o := call()
+		var err error
+		if o.struck, err = w.spare(ctx, f); err != nil {
+			w.Log("spare: %v", err)
 		}
-		return answer, err, struck
+		return o
 	}
 	if f.what == powerCut {
 		if err := w.startWriters(ctx); err != nil {
-			return nil, err, false
+			return outcome{err: err}
 		}
 	}
-	type end struct {
-		answer proto.Message
-		err    error
-	}
-	done := make(chan end, 1)
-	go func() {
-		answer, err := once(ctx)
-		done <- end{answer, err}
-	}()
+	done := make(chan outcome, 1)
+	go func() { done <- call() }()
 	_ = pause(ctx, f.moment)
 	if err := w.strikeNow(ctx, f); err != nil {
 		w.Log("strike: %v", err)
 	}
-	e := <-done
-	return e.answer, e.err, true
+	o := <-done
+	o.struck = true
+	return o
 }
 
 // spare takes the order of a death back and says whether it was too late. Where
 // the call goes on in the background it waits for that.
 func (w *Walk) spare(ctx context.Context, f *fault) (struck bool, err error) {
 	for end := time.Now().Add(w.host.Patience()); f.wipes; {
-		struck, err := w.host.Struck(ctx)
-		if struck || err != nil || time.Now().After(end) {
+		if struck, err := w.host.Struck(ctx); struck || err != nil || time.Now().After(end) {
 			break
 		}
 		if sight, err := w.host.Look(ctx); err != nil || len(doomedLVs(sight)) == 0 {
