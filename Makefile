@@ -28,7 +28,7 @@ TESTFLAGS ?=
 # packages with tests that drive nodes from outside. internal/arch fails when one
 # is missing here.
 REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
-OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control)
+OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture)
 REALRUN := ^Test(Real|Bed|Enter)
 # Which rounds of csi-sanity, and how long the data tests: all and full in test-full.
 export LVME_SANITY ?= thin-mount
@@ -136,6 +136,13 @@ e2e-faults: bin/cluster bin/e2e ## break the cluster in every way that is known,
 .PHONY: e2e-full
 e2e-full: bin/cluster bin/e2e ## all of Kubernetes' storage tests that apply, on ext4 and XFS, and all faults: hours
 	bin/e2e -stages walk,faults,specs -full -fs ext4,xfs -budget 24h -report out/e2e-full.md $(E2EFLAGS)
+
+.PHONY: torture crash-table
+torture: ## torment a node: random calls, killed agents and commands, power cuts; takes SEED, TIME, N (steps)
+	go run ./test/torture -v $(if $(SEED),-seed $(SEED)) $(if $(TIME),-time $(TIME)) $(if $(N),-steps $(N))
+crash-table: ## every death of an agent or its command, in memory and on real LVM: hours
+	LVME_DEATHS=all go test -count 1 -timeout 30m -v -run '^TestDeaths$$' ./test/torture/walk
+	go run ./test/torture -deaths
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)

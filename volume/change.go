@@ -15,8 +15,17 @@ import (
 )
 
 // reload reports the pool again; its writer lock is held. After a failure
-// nothing that is known of it may be believed.
+// nothing that is known of it may be believed. What it shows to be on its way
+// out is wiped: the rename that was seen to fail may have taken effect.
 func (s *Store) reload(ctx context.Context, p *pool) error {
+	if err := s.lookAgainAt(ctx, p); err != nil {
+		return err
+	}
+	s.startWiper(p)
+	return nil
+}
+
+func (s *Store) lookAgainAt(ctx context.Context, p *pool) error {
 	s.mu.RLock()
 	vg, drives := p.vg, map[string]drive.Drive{}
 	for _, d := range p.drives {

@@ -38,13 +38,14 @@ type Host struct {
 	mu     sync.Mutex
 	drives []drive.Drive
 	zeroed []string
+	copied map[string]bool // UUIDs of the copies that have their content
 }
 
 // NewHost makes a machine with n blank drives, whose volumes are mounted below
 // a directory of the test.
 func NewHost(tb testing.TB, n int) *Host {
 	tb.Helper()
-	h := &Host{LVM: lvmtest.New(), plugged: make(chan struct{}, 1)}
+	h := &Host{LVM: lvmtest.New(), plugged: make(chan struct{}, 1), copied: map[string]bool{}}
 	h.LVM.Else = anyProgram{}
 	h.Mounts = &mounttest.Host{Root: tb.TempDir(), Lookup: h.device}
 	for range n {
@@ -56,7 +57,7 @@ func NewHost(tb testing.TB, n int) *Host {
 // Agent is the machine as an agent or a command gets it.
 func (h *Host) Agent() agent.Host {
 	return agent.Host{
-		Runner: h.LVM, Kernel: h.LVM, Blocks: blocks{h}, Mounts: h.Mounts, Drives: h.list,
+		Runner: copies{h.LVM, h}, Kernel: h.LVM, Blocks: blocks{h}, Mounts: h.Mounts, Drives: h.list,
 		Machine: hostrecord.Machine{ID: strings.Repeat("a", 32)},
 		Watch:   func(context.Context) (<-chan struct{}, error) { return h.plugged, nil },
 	}
@@ -126,46 +127,72 @@ func (h *Host) list(context.Context) ([]drive.Drive, error) {
 	return slices.DeleteFunc(slices.Clone(h.drives), func(d drive.Drive) bool { return d.State == "" }), nil
 }
 
-// device finds an active volume by its path. A copy shares its content with
-// the volume that it goes back to as long as that exists; snapshots are never
-// looked at.
+// device finds an active volume by its path.
 func (h *Host) device(path string) (mounttest.Disk, bool) {
-	ctx, name := context.Background(), filepath.Base(path)
-	if _, err := h.LVM.Info(ctx, name); err != nil {
+	name := filepath.Base(path)
+	if _, err := h.LVM.Info(context.Background(), name); err != nil {
 		return mounttest.Disk{}, false
 	}
-	drives, _ := h.list(ctx)
-	var paths []string
-	for _, d := range drives {
-		paths = append(paths, d.Path)
-	}
-	report, err := lvm.New(h.LVM, h.LVM).Scan(ctx, paths)
-	if err != nil {
-		return mounttest.Disk{}, false
-	}
-	for _, vg := range report.VGs {
+	for _, vg := range h.report().VGs {
 		for _, lv := range vg.LVs {
 			if dm.DeviceName(vg.Name, lv.Name) == name {
-				return mounttest.Disk{ID: lv.UUID, Bytes: lv.Size, Source: source(vg, lv)}, true
+				return mounttest.Disk{ID: lv.UUID, Bytes: lv.Size}, true
 			}
 		}
 	}
 	return mounttest.Disk{}, false
 }
 
-// source is the UUID of the volume that lv is a copy of.
-func source(vg lvm.VGReport, lv lvm.LV) string {
-	origin, ok := vg.LV(lv.Origin)
-	for ok && strings.HasPrefix(origin.Name, "s-") {
-		origin, ok = vg.LV(origin.Origin)
+// report is all that LVM has, nothing while it cannot be asked.
+func (h *Host) report() lvm.Report {
+	ctx := context.Background()
+	drives, _ := h.list(ctx)
+	var paths []string
+	for _, d := range drives {
+		paths = append(paths, d.Path)
 	}
-	return origin.UUID
+	report, _ := lvm.New(h.LVM, h.LVM).Scan(ctx, paths)
+	return report
 }
 
-// blocks notes what would be overwritten.
+// copies has the copies that LVM makes hold what their origin holds at that
+// moment.
+type copies struct {
+	*lvmtest.Fake
+	host *Host
+}
+
+// Run implements run.Runner.
+func (c copies) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
+	res, err := c.Fake.Run(ctx, cmd)
+	if cmd.Name == "lvm" && cmd.Args[0] == "lvcreate" && slices.Contains(cmd.Args, "-s") {
+		c.host.takeOver()
+	}
+	return res, err
+}
+
+// takeOver looks for copies that were not there before.
+func (h *Host) takeOver() {
+	report := h.report()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, vg := range report.VGs {
+		for _, lv := range vg.LVs {
+			origin, ok := vg.LV(lv.Origin)
+			if !ok || h.copied[lv.UUID] {
+				continue
+			}
+			h.copied[lv.UUID] = true
+			h.Mounts.Copied(origin.UUID, lv.UUID)
+		}
+	}
+}
+
+// blocks notes what is overwritten, and has it hold nothing.
 type blocks struct{ host *Host }
 
 func (b blocks) note(path string) error {
+	b.host.Mounts.Erase(path)
 	b.host.mu.Lock()
 	defer b.host.mu.Unlock()
 	b.host.zeroed = append(b.host.zeroed, path)

@@ -212,7 +212,7 @@ func TestMakeTargets(t *testing.T) {
 
 // TestSmall: what everybody reads stays short.
 func TestSmall(t *testing.T) {
-	for name, limit := range map[string]int{"Makefile": 200, "README.md": 150} {
+	for name, limit := range map[string]int{"Makefile": 220, "README.md": 150} {
 		if n := strings.Count(read(t, name), "\n"); n > limit {
 			t.Errorf("%s has %d lines, at most %d", name, n, limit)
 		}

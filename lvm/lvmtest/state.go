@@ -102,9 +102,9 @@ type kernelPool struct {
 	damaged     bool
 	// unwritable: the kernel could not write the metadata while it was up.
 	unwritable bool
-	held        bool
-	mode        string // "" means what follows from its use
-	needsCheck  bool
+	held       bool
+	mode       string // "" means what follows from its use
+	needsCheck bool
 	// ballast are blocks of metadata that nothing explains.
 	ballast int64
 }

@@ -11,11 +11,11 @@ import (
 func testCommands(t *testing.T, n *node) {
 	count := func(what, want string) {
 		t.Helper()
-		if got := n.fake.alive().take(); got != want {
+		if got := n.fake.alive().Take(); got != want {
 			t.Errorf("%s ran %q, want %q", what, got, want)
 		}
 	}
-	n.fake.alive().take()
+	n.fake.alive().Take()
 	v := n.create(t, spec{name: "a", fs: "ext4", bytes: minBytes("ext4")})
 	count("create", "lvcreate")
 	n.create(t, v.spec)
@@ -63,14 +63,14 @@ func testCommands(t *testing.T, n *node) {
 	n.remove(t, v.id, same.id, larger.id)
 
 	thick := n.create(t, spec{name: "thick", bytes: mib, thick: true})
-	n.fake.alive().take()
+	n.fake.alive().Take()
 	must(t, insist(t.Context(), func(ctx context.Context) error { return n.drop(ctx, thick.id) }))
 	n.wiped(t)
 	eventually(t, "the pool was looked at after the wipe", func() bool {
 		_, largest := n.available(t, "thick")
 		return largest > 0
 	})
-	if got := n.fake.alive().take(); got != "lvrename lvchange lvchange lvremove + 1 reports" && got != "lvrename lvchange lvchange lvremove" {
+	if got := n.fake.alive().Take(); got != "lvrename lvchange lvchange lvremove + 1 reports" && got != "lvrename lvchange lvchange lvremove" {
 		t.Errorf("a thick delete ran %q", got)
 	}
 }

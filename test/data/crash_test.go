@@ -149,60 +149,6 @@ func (e *existence) look(t *testing.T, v verb) {
 	}
 }
 
-// testCrashEveryStep has the agent die before and after each change that each
-// verb makes to its host, and another one carry on.
-func testCrashEveryStep(t *testing.T, n *node) {
-	steps := make([]int, len(verbs))
-	e := &existence{node: n, r: chance(t)}
-	for i, v := range verbs {
-		e.fake.alive().take()
-		e.do(t, v)
-		if v.wipes {
-			e.wiped(t)
-		}
-		steps[i] = e.fake.alive().made()
-		e.look(t, v)
-	}
-	n.empty(t)
-	deaths := 0
-	for i, v := range verbs {
-		if steps[i] == 0 && v.name != "publish" {
-			t.Errorf("%s changes nothing", v.name)
-		}
-		for at := 1; at <= steps[i]; at++ {
-			for _, late := range []bool{false, true} {
-				deaths++
-				t.Run(fmt.Sprintf("%s/%d of %d/late=%t", v.name, at, steps[i], late), func(t *testing.T) {
-					existenceWithDeath(t, &existence{node: n, r: e.r}, i, at, late)
-				})
-			}
-		}
-	}
-	t.Logf("the agent died %d times", deaths)
-}
-
-// existenceWithDeath is an existence in which the agent dies in one verb.
-func existenceWithDeath(t *testing.T, e *existence, in, at int, late bool) {
-	for i, v := range verbs {
-		if i != in {
-			e.do(t, v)
-			e.look(t, v)
-			continue
-		}
-		ended := e.fake.alive().endAt(at, late)
-		_ = v.call(t.Context(), e) // whatever it says, it is called again
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: change %d never comes", v.name, at)
-		}
-		e.restart(t)
-		e.do(t, v)
-		e.look(t, v)
-	}
-	e.empty(t)
-}
-
 // testKilled kills the agent's process in the middle of each verb, measured by
 // what the verb takes undisturbed, and lets another one carry on.
 func testKilled(t *testing.T, n *node) {

@@ -13,5 +13,6 @@
 //	LVME_DATA=full make test-real REAL=./test/data      # the long form
 //	LVME_TESTS=bed go test ./test/data -run TestNode -timeout 20m -v
 //
-// There is nothing in it but tests.
+// There is nothing in it but tests. Every single death of an agent is gone
+// through in test/torture.
 package data

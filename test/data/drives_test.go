@@ -111,51 +111,29 @@ func (n *wholeNode) metric(t *testing.T, name string, texts ...string) float64 {
 	return sum
 }
 
-// mortal is records that ends when the volume does not take a record any more.
-const mortal = `cd "$1"; for ((i = 1; ; i++)); do
-	head -c 50000 /dev/urandom >record-$i && sync record-$i . || exit 0
-	sha256sum record-$i || exit 0
-done`
-
-// pen is a program that writes to a volume, and what it said of it.
-type pen struct {
-	scribe
-	ended chan struct{}
-}
-
-func (n *wholeNode) write(t *testing.T, v *rig.Volume) *pen {
+func (n *wholeNode) write(t *testing.T, v *rig.Volume) *rig.Records {
 	t.Helper()
-	p := &pen{ended: make(chan struct{})}
-	go func() {
-		defer close(p.ended)
-		_, _ = n.Run(t.Context(), bed.Cmd{Args: []string{"bash", "-c", mortal, "bash", v.Target()}, Stdout: p, Stderr: &scribe{}})
-	}()
-	return p
+	return rig.StartRecords(t.Context(), n.Node, v.Target())
 }
-
-// count is how many records are safe.
-func (p *pen) count() int { return len(p.lines()) - 1 }
 
 // kept verifies that every record that was acknowledged is there.
-func (n *wholeNode) kept(t *testing.T, v *rig.Volume, p *pen) {
+func (n *wholeNode) kept(t *testing.T, v *rig.Volume, r *rig.Records) {
 	t.Helper()
-	n.sh(t, `cd "$1"; sha256sum --quiet --check - <<<"$2"`, v.Target(), strings.TrimSpace(strings.Join(p.lines(), "\n")))
-	t.Logf("%s: all %d records that were acknowledged are there", v.Name, p.count())
+	must(t, rig.CheckRecords(t.Context(), n.Node, v.Target(), r.Lines()))
+	t.Logf("%s: all %d records that were acknowledged are there", v.Name, len(r.Lines()))
 }
 
 // goesOn verifies that a program goes on writing.
-func (p *pen) goesOn(t *testing.T, what string) {
+func goesOn(t *testing.T, r *rig.Records, what string) {
 	t.Helper()
-	before := p.count()
-	eventually(t, what+": the writer goes on", func() bool { return p.count() > before+2 })
+	before := len(r.Lines())
+	eventually(t, what+": the writer goes on", func() bool { return len(r.Lines()) > before+2 })
 }
 
 // stop ends the writers of a node.
-func (n *wholeNode) stop(t *testing.T, pens ...*pen) {
-	t.Helper()
-	n.sh(t, `pkill -f record- || true`)
-	for _, p := range pens {
-		<-p.ended
+func stop(writers ...*rig.Records) {
+	for _, w := range writers {
+		w.End()
 	}
 }
 
@@ -180,19 +158,19 @@ func TestNodeDriveReturns(t *testing.T) {
 	}
 	other := n.write(t, xfs.b)
 	for round, late := range []bool{false, true} {
-		pens := map[*rig.Volume]*pen{}
+		pens := map[*rig.Volume]*rig.Records{}
 		for _, v := range lost {
 			n.sh(t, `cd "$1"; rm -f record-*`, v.Target())
 			pens[v] = n.write(t, v)
 		}
 		for v, p := range pens {
-			eventually(t, v.Name+" is written", func() bool { return p.count() > 5 })
+			eventually(t, v.Name+" is written", func() bool { return len(p.Lines()) > 5 })
 		}
 		must(t, n.RemoveDrive(t.Context(), "A"))
 		for _, p := range pens {
-			<-p.ended
+			<-p.Ended()
 		}
-		other.goesOn(t, "drive A is out")
+		goesOn(t, other, "drive A is out")
 		eventually(t, "the agent says that the drive is away", func() bool {
 			_, err := n.agent.ControllerGetVolume(t.Context(), &csi.ControllerGetVolumeRequest{VolumeId: xfs.a.ID})
 			return status.Code(err) == codes.Unavailable
@@ -223,9 +201,9 @@ func TestNodeDriveReturns(t *testing.T) {
 		for _, v := range lost {
 			n.kept(t, v, pens[v])
 		}
-		other.goesOn(t, "drive A is back")
+		goesOn(t, other, "drive A is back")
 	}
-	n.stop(t, other)
+	stop(other)
 	n.kept(t, xfs.b, other)
 	for _, v := range append([]*rig.Volume{xfs.b}, lost...) {
 		must(t, n.agent.Unpublish(t.Context(), v))
@@ -252,9 +230,9 @@ func TestNodeDriveHangs(t *testing.T) {
 	must(t, n.agent.Publish(t.Context(), used.a))
 	must(t, n.agent.Publish(t.Context(), used.b))
 	doomed, other := n.write(t, used.a), n.write(t, used.b)
-	eventually(t, "both drives are written", func() bool { return doomed.count() > 5 && other.count() > 5 })
+	eventually(t, "both drives are written", func() bool { return len(doomed.Lines()) > 5 && len(other.Lines()) > 5 })
 	must(t, n.HangDrive(t.Context(), "A"))
-	other.goesOn(t, "drive A hangs")
+	goesOn(t, other, "drive A hangs")
 
 	// A stage and a deletion meet the drive, and hang with it. Their callers give up.
 	for _, call := range []func(context.Context) error{
@@ -271,7 +249,7 @@ func TestNodeDriveHangs(t *testing.T) {
 		cancel()
 	}
 	n.othersGoOn(t, "first", used, idle)
-	other.goesOn(t, "commands hang")
+	goesOn(t, other, "commands hang")
 
 	n.agent.Kill()
 	took(t, "a new agent serves", func() { n.serve(t) })
@@ -292,14 +270,14 @@ func TestNodeDriveHangs(t *testing.T) {
 	if !strings.Contains(line.Problem, "does not answer") || !strings.Contains(line.Problem, " A ") {
 		t.Errorf("lvme pools says %+v", line)
 	}
-	other.goesOn(t, "restarted")
+	goesOn(t, other, "restarted")
 
 	must(t, n.HealDrive(t.Context(), "A"))
-	doomed.goesOn(t, "drive A answers again")
+	goesOn(t, doomed, "drive A answers again")
 	took(t, "until the volumes of the drive are handed out again", func() {
 		must(t, insist(t.Context(), func(ctx context.Context) error { return n.agent.Publish(ctx, idle.a) }, codes.Unavailable))
 	})
-	n.stop(t, doomed, other)
+	stop(doomed, other)
 	n.kept(t, used.a, doomed)
 	n.kept(t, used.b, other)
 	for _, v := range []*rig.Volume{used.a, used.b, idle.a, idle.b} {
@@ -371,10 +349,10 @@ func TestNodeDriveFails(t *testing.T) {
 	for _, fault := range []bed.Fault{{Writes: true}, {Reads: true, Writes: true}} {
 		n.sh(t, `cd "$1"; rm -f record-*`, pair.a.Target())
 		doomed, other := n.write(t, pair.a), n.write(t, pair.b)
-		eventually(t, "both drives are written", func() bool { return doomed.count() > 5 && other.count() > 5 })
+		eventually(t, "both drives are written", func() bool { return len(doomed.Lines()) > 5 && len(other.Lines()) > 5 })
 		must(t, n.FailDrive(t.Context(), "A", fault))
-		<-doomed.ended
-		other.goesOn(t, fmt.Sprintf("drive A fails: %+v", fault))
+		<-doomed.Ended()
+		goesOn(t, other, fmt.Sprintf("drive A fails: %+v", fault))
 		took(t, fmt.Sprintf("%+v: a new volume, elsewhere", fault), func() {
 			var v *rig.Volume
 			must(t, insistEver(t.Context(), func(ctx context.Context) (err error) {
@@ -395,7 +373,7 @@ func TestNodeDriveFails(t *testing.T) {
 		took(t, "until its volume is handed out again", func() {
 			must(t, insist(t.Context(), func(ctx context.Context) error { return n.agent.Publish(ctx, pair.a) }, codes.Unavailable, codes.FailedPrecondition, codes.Internal))
 		})
-		n.stop(t, other)
+		stop(other)
 		n.kept(t, pair.a, doomed)
 		n.kept(t, pair.b, other)
 		if p := n.poolOf(t, pair.a); p.Problem != "" {
@@ -424,7 +402,7 @@ func TestNodeMirror(t *testing.T) {
 	}))
 	thin, err := n.agent.Create(t.Context(), rig.Spec{Name: "thin", FS: "xfs", Bytes: 320 * mib})
 	must(t, err)
-	pens := map[*rig.Volume]*pen{}
+	pens := map[*rig.Volume]*rig.Records{}
 	for _, v := range []*rig.Volume{thin, thick} {
 		must(t, n.agent.Publish(t.Context(), v))
 	}
@@ -435,24 +413,24 @@ func TestNodeMirror(t *testing.T) {
 	n.inSync(t, "made", vg)
 
 	must(t, n.RemoveDrive(t.Context(), "B"))
-	pens[thin].goesOn(t, "a leg is out")
+	goesOn(t, pens[thin], "a leg is out")
 	eventually(t, "the agent tells of it", func() bool { return n.metric(t, "lvme_pool_mirrors_degraded", vg) > 0 })
 	if p := n.poolOf(t, thin); !strings.Contains(p.Problem, "1 of its drives missing") || !strings.Contains(p.Problem, " B") {
 		t.Errorf("lvme pools says %+v", p)
 	}
 	must(t, n.ReplugDrive(t.Context(), "B"))
 	n.inSync(t, "the leg is back", vg)
-	pens[thin].goesOn(t, "the leg is back")
+	goesOn(t, pens[thin], "the leg is back")
 
 	must(t, n.RemoveDrive(t.Context(), "B"))
-	pens[thin].goesOn(t, "a leg is lost")
+	goesOn(t, pens[thin], "a leg is lost")
 	must(t, n.AddDrive(t.Context(), bed.Drive{Serial: "C", Size: 2 * gib}))
 	// It had an earlier life, which nobody may see.
 	n.sh(t, `d=$(lsblk -dno PATH,SERIAL | awk '$2 == "C" {print $1}'); yes "somebody's secret" | dd of=$d bs=1M seek=64 count=1900 iflag=fullblock oflag=direct status=none`)
 	t.Log(n.sh(t, rig.Binary+` pools repair "$1" --with C --dry-run`, vg))
 	took(t, "lvme pools repair", func() { t.Log(n.sh(t, rig.Binary+` pools repair "$1" --with C --yes`, vg)) })
 	n.inSync(t, "the leg is replaced", vg)
-	pens[thin].goesOn(t, "the leg is replaced")
+	goesOn(t, pens[thin], "the leg is replaced")
 	eventually(t, "the agent uses the pool again", func() bool { return n.metric(t, "lvme_pool_ok", vg) == 1 })
 	snapshot, err := n.agent.Snapshot(t.Context(), "after", thin)
 	must(t, err)
@@ -466,8 +444,8 @@ func TestNodeMirror(t *testing.T) {
 
 	// The new leg alone holds all of it.
 	must(t, n.RemoveDrive(t.Context(), "A"))
-	pens[thin].goesOn(t, "the old leg is out")
-	n.stop(t, pens[thin])
+	goesOn(t, pens[thin], "the old leg is out")
+	stop(pens[thin])
 	n.sh(t, `sync; echo 3 >/proc/sys/vm/drop_caches`)
 	n.kept(t, thin, pens[thin])
 	if again := n.sh(t, `sha256sum <"$1"/data`, thick.Target()); again != sum {

@@ -1,11 +1,6 @@
 package data
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -15,8 +10,8 @@ import (
 	"github.com/lvme/lvme/agent/agenttest"
 	"github.com/lvme/lvme/drive"
 	"github.com/lvme/lvme/internal/mount"
-	"github.com/lvme/lvme/internal/run"
 	"github.com/lvme/lvme/lvm"
+	"github.com/lvme/lvme/test/torture/mortal"
 	"github.com/lvme/lvme/volume"
 )
 
@@ -28,16 +23,15 @@ type fakeWorld struct {
 	running *agenttest.Running
 
 	mu   sync.Mutex
-	life *life
+	life *mortal.Life
 }
 
 // fakeNode is a node in memory with two drives that were taken.
 func fakeNode(t *testing.T, cfg drive.Config) *node {
 	t.Helper()
-	w := &fakeWorld{tb: t, host: agenttest.NewHost(t, 2), options: agenttest.Options(t), life: new(life)}
+	w := &fakeWorld{tb: t, host: agenttest.NewHost(t, 2), options: agenttest.Options(t), life: new(mortal.Life)}
 	w.options.Config = cfg
-	w.host.Mounts.Before = func(op string) error { return w.alive().before("mount:" + op) }
-	w.host.Mounts.After = func(op string) error { return w.alive().after() }
+	mortal.Rule(w.host.Mounts, w.alive)
 	furnish(t, w.host.Agent(), w.options)
 	n := &node{world: w, fake: w, config: w.options.Config, root: w.host.Mounts.Root}
 	n.connect(t)
@@ -55,7 +49,7 @@ func furnish(t *testing.T, h agent.Host, o agent.Options) {
 	must(t, s.Init(t.Context(), s.Plan(nil), func(string) {}))
 }
 
-func (w *fakeWorld) alive() *life {
+func (w *fakeWorld) alive() *mortal.Life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.life
@@ -63,12 +57,12 @@ func (w *fakeWorld) alive() *life {
 
 func (w *fakeWorld) start(t *testing.T) *grpc.ClientConn {
 	t.Helper()
-	l := new(life)
+	l := new(mortal.Life)
 	w.mu.Lock()
 	w.life = l
 	w.mu.Unlock()
 	h := w.host.Agent()
-	h.Runner, h.Blocks = mortalRunner{h.Runner, l}, mortalBlocks{h.Blocks, l}
+	h.Runner, h.Blocks = mortal.Runner{Next: h.Runner, Life: l}, mortal.Blocks{Next: h.Blocks, Life: l}
 	w.running = agenttest.Start(w.tb, w.options, h).WaitOpen()
 	return w.running.Conn
 }
@@ -76,7 +70,7 @@ func (w *fakeWorld) start(t *testing.T) *grpc.ClientConn {
 // kill keeps everything that the agent still does from having an effect.
 func (w *fakeWorld) kill(t *testing.T) {
 	t.Helper()
-	w.alive().die()
+	w.alive().Die()
 	w.running.Stop()
 }
 
@@ -110,150 +104,3 @@ func (w *fakeWorld) reboot(t *testing.T) {
 }
 
 func (w *fakeWorld) log() string { return "" }
-
-// errDead is what an agent gets to see that was killed.
-var errDead = errors.New("the agent is dead")
-
-// life counts the changes that one agent makes to its host, and ends before or
-// after one of them.
-type life struct {
-	mu      sync.Mutex
-	dead    bool
-	changes []string
-	reads   int
-	// until is the number of the change at which it ends, 0 for none; late has
-	// that change still take effect.
-	until int
-	late  bool
-	// ended is closed when until was reached.
-	ended chan struct{}
-}
-
-// endAt has the agent die at its n-th change from now on.
-func (l *life) endAt(n int, late bool) (ended <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.until, l.late, l.ended = len(l.changes)+n, late, make(chan struct{})
-	return l.ended
-}
-
-func (l *life) die() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.dead = true
-}
-
-func (l *life) before(what string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.dead {
-		return errDead
-	}
-	l.changes = append(l.changes, what)
-	if len(l.changes) == l.until && !l.late {
-		l.end()
-		return errDead
-	}
-	return nil
-}
-
-func (l *life) after() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.until > 0 && len(l.changes) >= l.until {
-		l.end()
-	}
-	if l.dead {
-		return errDead
-	}
-	return nil
-}
-
-func (l *life) end() {
-	if l.dead = true; l.ended != nil {
-		close(l.ended)
-		l.ended = nil
-	}
-}
-
-func (l *life) read() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.dead {
-		return errDead
-	}
-	l.reads++
-	return nil
-}
-
-// take says which changes of LVM were made since the last time, and how many
-// reports of it.
-func (l *life) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := strings.Join(slices.DeleteFunc(l.changes, func(s string) bool { return strings.Contains(s, ":") }), " ")
-	if l.reads > 0 {
-		text += fmt.Sprintf(" + %d reports", l.reads)
-	}
-	l.changes, l.reads = nil, 0
-	return text
-}
-
-// made is how many changes of all kinds were made since the last take.
-func (l *life) made() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.changes)
-}
-
-// mortalRunner is a runner of an agent that may die.
-type mortalRunner struct {
-	next run.Runner
-	life *life
-}
-
-// Run implements run.Runner.
-func (r mortalRunner) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
-	if !c.Changes {
-		if err := r.life.read(); err != nil {
-			return run.Result{}, err
-		}
-		return r.next.Run(ctx, c)
-	}
-	if err := r.life.before(c.Args[0]); err != nil {
-		return run.Result{}, err
-	}
-	res, err := r.next.Run(ctx, c)
-	if dead := r.life.after(); dead != nil {
-		return run.Result{}, dead
-	}
-	return res, err
-}
-
-// mortalBlocks does the same for what is overwritten.
-type mortalBlocks struct {
-	next volume.Blocks
-	life *life
-}
-
-func (b mortalBlocks) step(what string, do func() error) error {
-	if err := b.life.before("blocks:" + what); err != nil {
-		return err
-	}
-	return errors.Join(do(), b.life.after())
-}
-
-// Discard implements volume.Blocks.
-func (b mortalBlocks) Discard(ctx context.Context, path string) error {
-	return b.step("discard", func() error { return b.next.Discard(ctx, path) })
-}
-
-// Zero implements volume.Blocks.
-func (b mortalBlocks) Zero(ctx context.Context, path string, offset, length int64) error {
-	return b.step("zero", func() error { return b.next.Zero(ctx, path, offset, length) })
-}
-
-// ZeroShared implements volume.Blocks.
-func (b mortalBlocks) ZeroShared(ctx context.Context, path string, offset, length int64) error {
-	return b.step("zero", func() error { return b.next.ZeroShared(ctx, path, offset, length) })
-}

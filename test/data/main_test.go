@@ -50,7 +50,6 @@ var cases = []testCase{
 	{"full", both, "", func(t *testing.T, n *node) { testPoolFull(t, n, "ext4") }},
 	{"full/xfs", both, "", func(t *testing.T, n *node) { testPoolFull(t, n, "xfs") }},
 	{"restart", both, "", testRestart},
-	{"crash/every step", onFake, "", testCrashEveryStep},
 	{"crash/killed", onReal, "", testKilled},
 	{"isolation/stale thin", both, "", testStaleThin},
 	{"faults/no LVM", both, "", testNoLVM},

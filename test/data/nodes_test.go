@@ -76,31 +76,6 @@ func (n *wholeNode) sh(t *testing.T, script string, args ...string) string {
 	return out
 }
 
-// scribe keeps the lines that a program says, until its node ends.
-type scribe struct {
-	mu   sync.Mutex
-	said strings.Builder
-}
-
-// Write implements io.Writer.
-func (s *scribe) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.said.Write(b)
-}
-
-// lines are the whole lines so far.
-func (s *scribe) lines() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	text := s.said.String()
-	return strings.Split(text[:strings.LastIndexByte(text, '\n')+1], "\n")
-}
-
-// records writes file after file and says the checksum of each once it is
-// safely on the drive.
-const records = `cd "$1"; for ((i = 1; ; i++)); do head -c 50000 /dev/urandom >record-$i; sync record-$i .; sha256sum record-$i; done`
-
 // maker makes volumes and snapshots one after the other, and notes those that
 // it was told of.
 type maker struct {
@@ -162,17 +137,14 @@ func TestNodePowerCut(t *testing.T) {
 	must(t, err)
 	ext4, err := n.agent.Create(t.Context(), rig.Spec{Name: "ext4", FS: "ext4", Bytes: 256 * mib})
 	must(t, err)
-	writers := map[*rig.Volume]*scribe{xfs: {}, ext4: {}}
-	for v, s := range writers {
+	writers := map[*rig.Volume]*rig.Records{}
+	for _, v := range []*rig.Volume{xfs, ext4} {
 		must(t, n.agent.Publish(t.Context(), v))
-		go func() {
-			// It ends with the power.
-			_, _ = n.Run(t.Context(), bed.Cmd{Args: []string{"bash", "-c", records, "bash", v.Target()}, Stdout: s, Stderr: s})
-		}()
+		writers[v] = rig.StartRecords(t.Context(), n.Node, v.Target())
 	}
 	m := n.startMaker(t.Context(), xfs)
 	eventually(t, "all are at work", func() bool {
-		return m.count() >= 6 && len(writers[xfs].lines()) > 10 && len(writers[ext4].lines()) > 10
+		return m.count() >= 6 && len(writers[xfs].Lines()) > 10 && len(writers[ext4].Lines()) > 10
 	})
 	n.PowerCut()
 	<-m.done
@@ -190,9 +162,8 @@ func TestNodePowerCut(t *testing.T) {
 	}
 	for v, s := range writers {
 		must(t, n.agent.Publish(t.Context(), v))
-		lines := s.lines()
-		n.sh(t, `cd "$1"; sha256sum --quiet --check - <<<"$2"`, v.Target(), strings.TrimSpace(strings.Join(lines, "\n")))
-		t.Logf("%s: all %d records that were acknowledged are there", v.Name, len(lines)-1)
+		must(t, rig.CheckRecords(t.Context(), n.Node, v.Target(), s.Lines()))
+		t.Logf("%s: all %d records that were acknowledged are there", v.Name, len(s.Lines()))
 	}
 	for _, v := range []*rig.Volume{xfs, ext4} {
 		must(t, n.agent.Unpublish(t.Context(), v))

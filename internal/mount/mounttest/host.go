@@ -19,7 +19,8 @@ type Disk struct {
 	// ID tells a device from another that had the same path before.
 	ID    string
 	Bytes int64
-	// Source is the ID of the device it was copied from, or empty.
+	// Source is the ID of the device it was copied from, or empty. Its content is
+	// taken over when the copy is first looked at, unless Copied was called.
 	Source string
 }
 
@@ -29,6 +30,8 @@ type content struct {
 	bytes   int64
 	clone   string
 	formats int
+	// mark stands for what a user wrote.
+	mark string
 }
 
 // Host implements all that package node asks of a host. The zero value has no
@@ -83,6 +86,57 @@ func (h *Host) FSBytes(path string) (bytes int64, clone string) {
 	return 0, ""
 }
 
+// Copied has the device with the ID of copy hold what source holds now.
+func (h *Host) Copied(source, copy string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var c content
+	if of := h.content[source]; of != nil {
+		c = content{fsType: of.fsType, bytes: of.bytes, clone: of.clone, mark: of.mark}
+	}
+	h.fill(Disk{ID: copy}, c)
+}
+
+// Write has a mark stand for what a user wrote to the device, Read finds it
+// there. Making a filesystem and Erase take it away.
+func (h *Host) Write(path, mark string) error {
+	d, err := h.disk(path)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.on(d)
+	if c == nil {
+		c = h.fill(d, content{})
+	}
+	c.mark = mark
+	return nil
+}
+
+// Read is told with Write.
+func (h *Host) Read(path string) (mark string, err error) {
+	d, err := h.disk(path)
+	if err != nil {
+		return "", err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.on(d); c != nil {
+		mark = c.mark
+	}
+	return mark, nil
+}
+
+// Erase overwrites a device, if it is there.
+func (h *Host) Erase(path string) {
+	if d, err := h.disk(path); err == nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.fill(d, content{})
+	}
+}
+
 // MountOptions are those of the mount at path, ReadAhead what was set for the
 // device there.
 func (h *Host) MountOptions(path string) []string {
@@ -120,7 +174,7 @@ func (h *Host) on(d Disk) *content {
 		return c
 	}
 	if c := h.content[d.Source]; c != nil {
-		return h.fill(d, content{fsType: c.fsType, bytes: c.bytes, clone: c.clone})
+		return h.fill(d, content{fsType: c.fsType, bytes: c.bytes, clone: c.clone, mark: c.mark})
 	}
 	return nil
 }
@@ -201,7 +255,7 @@ func (h *Host) Format(_ context.Context, dev string, s mount.FormatSpec) error {
 		}
 		n := 1
 		if old := h.on(d); old != nil {
-			if !s.Again && s.FSType != mount.Ext4 {
+			if old.fsType != "" && !s.Again && s.FSType != mount.Ext4 {
 				return fmt.Errorf("mkfs.%s: %s appears to contain %s", s.FSType, dev, old.fsType)
 			}
 			n += old.formats

@@ -106,7 +106,7 @@ func dial(node *bed.Node) (*grpc.ClientConn, error) {
 
 // awaitReady waits until the agent answers a probe, or has ended.
 func (a *Agent) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("it does not say that it is ready"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, errors.New("it does not say that it is ready"))
 	defer cancel()
 	go func() {
 		select {

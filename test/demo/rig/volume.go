@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -26,24 +27,30 @@ type Volume struct {
 	ID string
 	// Size is what the agent says it has, in bytes.
 	Size int64
+	// Root is the kubelet's directory, /var/lib/kubelet if empty.
+	Root string
 }
 
-const plugins = "/var/lib/kubelet/plugins/kubernetes.io/csi/"
+func (v *Volume) below(name string) string {
+	return path.Join(cmp.Or(v.Root, "/var/lib/kubelet"), name)
+}
+
+const plugins = "plugins/kubernetes.io/csi/"
 
 // Staging is where a kubelet has the volume staged.
 func (v *Volume) Staging() string {
 	if v.FS == "" {
-		return plugins + "volumeDevices/staging/" + v.Name
+		return v.below(plugins + "volumeDevices/staging/" + v.Name)
 	}
-	return plugins + "csi.lvme.dev/" + v.Name + "/globalmount"
+	return v.below(plugins + "csi.lvme.dev/" + v.Name + "/globalmount")
 }
 
 // Target is where the volume's pod finds it: a directory, or a device node for a block volume.
 func (v *Volume) Target() string {
 	if v.FS == "" {
-		return plugins + "volumeDevices/publish/" + v.Name + "/pod"
+		return v.below(plugins + "volumeDevices/publish/" + v.Name + "/pod")
 	}
-	return "/var/lib/kubelet/pods/" + v.Name + "/volumes/kubernetes.io~csi/" + v.Name + "/mount"
+	return v.below("pods/" + v.Name + "/volumes/kubernetes.io~csi/" + v.Name + "/mount")
 }
 
 func (s Spec) capability() *csi.VolumeCapability {
@@ -69,15 +76,61 @@ func (s Spec) source() *csi.VolumeContentSource {
 	return nil
 }
 
-// Create has a volume made, as csi-provisioner does.
-func (a *Agent) Create(ctx context.Context, s Spec) (*Volume, error) {
-	resp, err := a.CreateVolume(ctx, &csi.CreateVolumeRequest{
+// Request asks for the volume as csi-provisioner does.
+func (s Spec) Request() *csi.CreateVolumeRequest {
+	r := &csi.CreateVolumeRequest{
 		Name:                s.Name,
-		CapacityRange:       &csi.CapacityRange{RequiredBytes: s.Bytes},
 		VolumeCapabilities:  []*csi.VolumeCapability{s.capability()},
 		Parameters:          s.Parameters,
 		VolumeContentSource: s.source(),
-	})
+	}
+	if s.Bytes > 0 { // A copy may leave it open.
+		r.CapacityRange = &csi.CapacityRange{RequiredBytes: s.Bytes}
+	}
+	return r
+}
+
+// StageRequest and the others are what a kubelet and csi-resizer ask for.
+func (v *Volume) StageRequest() *csi.NodeStageVolumeRequest {
+	return &csi.NodeStageVolumeRequest{VolumeId: v.ID, StagingTargetPath: v.Staging(), VolumeCapability: v.capability()}
+}
+
+// PublishRequest publishes what is staged.
+func (v *Volume) PublishRequest() *csi.NodePublishVolumeRequest {
+	return &csi.NodePublishVolumeRequest{VolumeId: v.ID, StagingTargetPath: v.Staging(), TargetPath: v.Target(), VolumeCapability: v.capability()}
+}
+
+// UnpublishRequest undoes that.
+func (v *Volume) UnpublishRequest() *csi.NodeUnpublishVolumeRequest {
+	return &csi.NodeUnpublishVolumeRequest{VolumeId: v.ID, TargetPath: v.Target()}
+}
+
+// UnstageRequest undoes StageRequest.
+func (v *Volume) UnstageRequest() *csi.NodeUnstageVolumeRequest {
+	return &csi.NodeUnstageVolumeRequest{VolumeId: v.ID, StagingTargetPath: v.Staging()}
+}
+
+// ExpandRequest makes the device larger.
+func (v *Volume) ExpandRequest(bytes int64) *csi.ControllerExpandVolumeRequest {
+	return &csi.ControllerExpandVolumeRequest{
+		VolumeId: v.ID, CapacityRange: &csi.CapacityRange{RequiredBytes: bytes}, VolumeCapability: v.capability(),
+	}
+}
+
+// NodeExpandRequest makes a published volume's filesystem as large as its device.
+func (v *Volume) NodeExpandRequest(bytes int64) *csi.NodeExpandVolumeRequest {
+	return &csi.NodeExpandVolumeRequest{
+		VolumeId: v.ID, VolumePath: v.Target(), StagingTargetPath: v.Staging(),
+		CapacityRange: &csi.CapacityRange{RequiredBytes: bytes}, VolumeCapability: v.capability(),
+	}
+}
+
+// Dirs are what a kubelet makes before it stages and publishes.
+func (v *Volume) Dirs() []string { return []string{v.Staging(), path.Dir(v.Target())} }
+
+// Create has a volume made, as csi-provisioner does.
+func (a *Agent) Create(ctx context.Context, s Spec) (*Volume, error) {
+	resp, err := a.CreateVolume(ctx, s.Request())
 	if err != nil {
 		return nil, err
 	}
@@ -90,17 +143,13 @@ func (a *Agent) Create(ctx context.Context, s Spec) (*Volume, error) {
 
 // Publish has a volume staged and published, as a kubelet does for the volume's first pod.
 func (a *Agent) Publish(ctx context.Context, v *Volume) error {
-	if _, err := Sh(ctx, a.node, `mkdir -m 0750 -p "$1" "$2"`, v.Staging(), path.Dir(v.Target())); err != nil {
+	if _, err := Sh(ctx, a.node, `mkdir -m 0750 -p "$@"`, v.Dirs()...); err != nil {
 		return err
 	}
-	if _, err := a.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
-		VolumeId: v.ID, StagingTargetPath: v.Staging(), VolumeCapability: v.capability(),
-	}); err != nil {
+	if _, err := a.NodeStageVolume(ctx, v.StageRequest()); err != nil {
 		return fmt.Errorf("stage %s: %w", v.Name, err)
 	}
-	if _, err := a.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
-		VolumeId: v.ID, StagingTargetPath: v.Staging(), TargetPath: v.Target(), VolumeCapability: v.capability(),
-	}); err != nil {
+	if _, err := a.NodePublishVolume(ctx, v.PublishRequest()); err != nil {
 		return fmt.Errorf("publish %s: %w", v.Name, err)
 	}
 	return nil
@@ -108,10 +157,10 @@ func (a *Agent) Publish(ctx context.Context, v *Volume) error {
 
 // Unpublish takes a volume from its pod and unstages it.
 func (a *Agent) Unpublish(ctx context.Context, v *Volume) error {
-	if _, err := a.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: v.ID, TargetPath: v.Target()}); err != nil {
+	if _, err := a.NodeUnpublishVolume(ctx, v.UnpublishRequest()); err != nil {
 		return fmt.Errorf("unpublish %s: %w", v.Name, err)
 	}
-	if _, err := a.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: v.ID, StagingTargetPath: v.Staging()}); err != nil {
+	if _, err := a.NodeUnstageVolume(ctx, v.UnstageRequest()); err != nil {
 		return fmt.Errorf("unstage %s: %w", v.Name, err)
 	}
 	return nil
@@ -119,10 +168,7 @@ func (a *Agent) Unpublish(ctx context.Context, v *Volume) error {
 
 // Expand makes a published volume larger, first as csi-resizer and then as a kubelet does.
 func (a *Agent) Expand(ctx context.Context, v *Volume, bytes int64) error {
-	size := &csi.CapacityRange{RequiredBytes: bytes}
-	resp, err := a.ControllerExpandVolume(ctx, &csi.ControllerExpandVolumeRequest{
-		VolumeId: v.ID, CapacityRange: size, VolumeCapability: v.capability(),
-	})
+	resp, err := a.ControllerExpandVolume(ctx, v.ExpandRequest(bytes))
 	if err != nil {
 		return fmt.Errorf("expand %s: %w", v.Name, err)
 	}
@@ -130,9 +176,7 @@ func (a *Agent) Expand(ctx context.Context, v *Volume, bytes int64) error {
 	if !resp.GetNodeExpansionRequired() {
 		return nil
 	}
-	if _, err := a.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
-		VolumeId: v.ID, VolumePath: v.Target(), StagingTargetPath: v.Staging(), CapacityRange: size, VolumeCapability: v.capability(),
-	}); err != nil {
+	if _, err := a.NodeExpandVolume(ctx, v.NodeExpandRequest(bytes)); err != nil {
 		return fmt.Errorf("expand %s on the node: %w", v.Name, err)
 	}
 	return nil
