@@ -38,7 +38,7 @@ func (k kernel) Info(_ context.Context, name string) (dm.Info, error) {
 
 func (k kernel) Names(context.Context) ([]string, error) { return nil, nil }
 
-func (k kernel) Below(context.Context, string) ([]dm.Underlying, error) { return nil, nil }
+func (k kernel) Deps(context.Context, string) ([]dm.Dep, error) { return nil, nil }
 
 func (k kernel) Read(context.Context, string, int64, int) ([]byte, error) { return nil, dm.ErrNotFound }
 

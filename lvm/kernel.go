@@ -180,6 +180,6 @@ func (l *LVM) DeviceNames(ctx context.Context, vg string) ([]string, error) {
 }
 
 // DevicesBelow are the block devices that a device of the kernel lies on.
-func (l *LVM) DevicesBelow(ctx context.Context, name string) ([]dm.Underlying, error) {
-	return l.kernel.Below(ctx, name)
+func (l *LVM) DevicesBelow(ctx context.Context, name string) ([]dm.Dep, error) {
+	return l.kernel.Deps(ctx, name)
 }

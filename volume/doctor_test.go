@@ -310,7 +310,7 @@ func (c *clinic) oldCopy() {
 func (c *clinic) fillMetadata(percent int64) {
 	st, err := c.lvm().PoolStatus(c.Context(), c.vg.Name, poolLV)
 	c.ok(err)
-	c.FillMetadata(c.vg.Name, poolLV, st.MetaTotal*percent/100)
+	c.FillMetadata(c.vg.Name, poolLV, st.MetaTotal*percent/100-st.MetaUsed)
 }
 
 // fillPool has 95 % of the pool used.

@@ -64,14 +64,14 @@ type Reader interface {
 	// Present says whether there is a block device at path, such as the drive
 	// of a PV: nil, ErrNotFound, or why it could not be told.
 	Present(path string) error
-	// Below are the block devices that the table of a device lies on.
-	Below(ctx context.Context, name string) ([]Underlying, error)
+	// Deps are the devices that it is made of.
+	Deps(ctx context.Context, name string) ([]Dep, error)
 	// Read reads so many bytes of a block device, past the page cache.
 	Read(ctx context.Context, path string, offset int64, n int) ([]byte, error)
 }
 
-// Underlying is a block device below another.
-type Underlying struct {
+// Dep is a device that another is made of.
+type Dep struct {
 	Major, Minor uint32
 	// Gone says that the host has no such device any more: it was pulled, and
 	// what lies on it answers nothing but errors.

@@ -55,11 +55,12 @@ func (f *Fake) Break(vg, pool, mode string, needsCheck bool) {
 	k.mode, k.needsCheck = mode, needsCheck
 }
 
-// FillMetadata has a pool use so many of its metadata blocks.
+// FillMetadata has a pool's metadata hold so many blocks of 4 KiB more than what
+// is in the pool needs.
 func (f *Fake) FillMetadata(vg, pool string, blocks int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mustLV(vg, pool).kernel.metaUsed = blocks
+	f.mustLV(vg, pool).kernel.ballast = blocks
 }
 
 // LoseThin has the kernel's pool forget a thin that LVM knows.
@@ -231,15 +232,15 @@ func (f *Fake) lvs(c *command) answer {
 	return answer{stdout: "  {\n      \"report\": [\n          { \"lv\": [ {" + strings.Join(pairs, ", ") + "} ] }\n      ]\n  }\n"}
 }
 
-// Below implements dm.Reader. What was active on a drive when it was pulled
+// Deps implements dm.Reader. What was active on a drive when it was pulled
 // lies on nothing from then on.
-func (f *Fake) Below(ctx context.Context, name string) ([]dm.Underlying, error) {
+func (f *Fake) Deps(ctx context.Context, name string) ([]dm.Dep, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, found := f.devices()[name]; !found {
 		return nil, fmt.Errorf("devices below %s: %w", name, dm.ErrNotFound)
 	}
-	var all []dm.Underlying
+	var all []dm.Dep
 	for _, g := range f.vgs() {
 		for _, v := range g.lvs {
 			if v.device() != name {
@@ -247,7 +248,7 @@ func (f *Fake) Below(ctx context.Context, name string) ([]dm.Underlying, error) 
 			}
 			for i, p := range g.pvs {
 				if slices.ContainsFunc(p.used, func(r extentRun) bool { return r.owner == v || r.owner.parent == v && v.segType == "raid1" }) {
-					all = append(all, dm.Underlying{Major: 259, Minor: uint32(i), Gone: slices.Contains(p.orphaned, v)})
+					all = append(all, dm.Dep{Major: 259, Minor: uint32(i), Gone: slices.Contains(p.orphaned, v)})
 				}
 			}
 		}

@@ -94,7 +94,7 @@ type kernelPool struct {
 	held        bool
 	mode        string // "" means what follows from its use
 	needsCheck  bool
-	metaUsed    int64 // 0 means what follows from its use
+	ballast     int64 // blocks of metadata that nothing explains
 }
 
 func newKernelPool() *kernelPool {
@@ -150,10 +150,7 @@ const metaBlock = 4096
 func (v *lv) metaTotal() int64 { return v.part("_tmeta").size / metaBlock }
 
 func (v *lv) metaUsed() int64 {
-	if v.kernel.metaUsed > 0 {
-		return v.kernel.metaUsed
-	}
-	used := v.metaTotal()/10 + 9 + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
+	used := v.metaTotal()/10 + 9 + v.kernel.ballast + int64(len(v.kernel.thins)) + int64(len(v.kernel.owners))/100
 	return min(used, v.metaTotal())
 }
 

@@ -122,11 +122,11 @@ func (h *host) message(vg lvm.VG, words string) error {
 // belowIs wants the LV to lie on one device that is there.
 func (h *host) belowIs(vg lvm.VG, lv string) {
 	h.Helper()
-	below, err := h.Kernel.Below(context.Background(), dm.DeviceName(vg.Name, lv))
+	below, err := h.Kernel.Deps(context.Background(), dm.DeviceName(vg.Name, lv))
 	if err != nil || len(below) != 1 || below[0].Gone || below[0].Major == 0 {
 		h.Errorf("below %s: %+v, %v", lv, below, err)
 	}
-	if _, err := h.Kernel.Below(context.Background(), dm.DeviceName(vg.Name, "none")); !errors.Is(err, dm.ErrNotFound) {
+	if _, err := h.Kernel.Deps(context.Background(), dm.DeviceName(vg.Name, "none")); !errors.Is(err, dm.ErrNotFound) {
 		h.Errorf("below nothing: %v", err)
 	}
 }

@@ -15,8 +15,8 @@ import (
 // cmdDeps is DM_TABLE_DEPS of linux/dm-ioctl.h.
 const cmdDeps = 11
 
-// Below implements Reader.
-func (k *kernel) Below(ctx context.Context, name string) ([]Underlying, error) {
+// Deps implements Reader.
+func (k *kernel) Deps(ctx context.Context, name string) ([]Dep, error) {
 	_, data, err := k.ask(ctx, cmdDeps, name)
 	if err != nil {
 		return nil, fmt.Errorf("devices below %s: %w", name, err)
@@ -37,7 +37,7 @@ func (k *kernel) Below(ctx context.Context, name string) ([]Underlying, error) {
 
 // parseDeps reads struct dm_target_deps: a count, padding, and the numbers of
 // so many devices. No data is no device.
-func parseDeps(data []byte) ([]Underlying, error) {
+func parseDeps(data []byte) ([]Dep, error) {
 	const head, each = 8, 8
 	if len(data) < head {
 		return nil, nil
@@ -46,10 +46,10 @@ func parseDeps(data []byte) ([]Underlying, error) {
 	if uint64(len(data)-head) < uint64(n)*each {
 		return nil, fmt.Errorf("%d devices do not fit into the answer of %d bytes", n, len(data))
 	}
-	var all []Underlying
+	var all []Dep
 	for i := range int(n) {
 		dev := binary.NativeEndian.Uint64(data[head+i*each:])
-		all = append(all, Underlying{Major: unix.Major(dev), Minor: unix.Minor(dev)})
+		all = append(all, Dep{Major: unix.Major(dev), Minor: unix.Minor(dev)})
 	}
 	return all, nil
 }
