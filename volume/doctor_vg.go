@@ -336,7 +336,7 @@ func (pt *patient) lookTransaction(ctx context.Context) {
 		kernel, held = record.TransactionID, record.HeldRoot
 	}
 	if held {
-		pt.lookHeld()
+		pt.lookHeld(ctx)
 	}
 	if pt.status.Mode == lvm.PoolFailed {
 		return
