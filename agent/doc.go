@@ -3,7 +3,8 @@
 //
 // It puts the parts together and owns what belongs to none of them: the order
 // of start and stop, readiness, the look at drives that come and go, taking
-// drives of automatic classes, metrics and the HTTP port. What a call does is
+// drives of automatic classes, metrics and the HTTP port, and what is wrong with
+// a host and its store. What a call does is
 // decided in packages controller and node, what happens to a volume in package
 // volume; nothing is decided here twice.
 //

@@ -28,14 +28,14 @@ import (
 func Doctor(ctx context.Context, h Host, dir string, cfg drive.Config, kubeletDir string) ([]volume.Finding, error) {
 	d := &doctor{host: h, dir: dir, kubeletDir: kubeletDir}
 	d.programs(ctx, cfg)
-	if err := CheckHost(ctx, h, cfg); err != nil {
+	if err := CheckHost(ctx, h, cfg); err != nil && !errors.Is(err, run.ErrNotInstalled) { // told of above
 		d.add(volume.SeverityError, volume.CheckProgram, "host", "", "%v", err)
 	}
 	_, err := lvm.New(h.Runner, h.Kernel).Version(ctx)
 	if err == nil {
 		err = d.store(ctx, cfg)
 	} else if errors.Is(err, lvm.ErrNotInstalled) {
-		err = nil // told of, and without it there is nothing to look at
+		err = nil // without it there is nothing to look at
 	}
 	volume.SortFindings(d.found)
 	return d.found, err

@@ -57,6 +57,7 @@ func TestDoctorOfAHost(t *testing.T) {
 func TestDoctorOfPrograms(t *testing.T) {
 	for _, tc := range []struct{ program, severity, pkg string }{
 		{"dmsetup", "warning", "dmsetup"},
+		{"thin_check", "error", "thin-provisioning-tools"},
 		{"thin_ls", "warning", "thin-provisioning-tools"},
 		{"thin_repair", "warning", "device-mapper-persistent-data"},
 		{"blkid", "error", "util-linux"},

@@ -112,9 +112,7 @@ func (s *Store) Diagnose(ctx context.Context) ([]Finding, error) {
 		if d.away(p) {
 			continue
 		}
-		for _, f := range d.examine(ctx, p) {
-			d.found = append(d.found, f)
-		}
+		d.found = append(d.found, d.examine(ctx, p)...)
 	}
 	d.leftDevices(ctx, pools)
 	SortFindings(d.found)

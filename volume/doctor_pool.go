@@ -14,9 +14,9 @@ import (
 func isGone(err error) bool { return errors.Is(err, dm.ErrNotFound) }
 
 // lookHeld: a snapshot of the pool's metadata that somebody holds.
-func (pt *patient) lookHeld() {
+func (pt *patient) lookHeld(ctx context.Context) {
 	mend := ""
-	if name, err := pt.store.LVM.PoolTarget(pt.store.life, pt.name, poolLV); err == nil {
+	if name, err := pt.store.LVM.PoolTarget(ctx, pt.name, poolLV); err == nil {
 		mend = "dmsetup message " + name + " 0 release_metadata_snap"
 	}
 	severity, who := SeverityWarning, "Nobody but you knows whether it is still read"

@@ -22,6 +22,9 @@ func TestRealDoctor(t *testing.T) {
 	s := r.open(t, c.cfg)
 	taken := 0
 	must(t, s.Init(t.Context(), s.Plan(func(drive.Verdict) bool { taken++; return taken == 1 }), func(string) {}))
+	if len(s.Pools(t.Context())) != 1 {
+		t.Fatalf("no drive was taken: %+v", s.Verdicts())
+	}
 	c.id = s.Pools(t.Context())[0].ID
 	v := mustCreate(t, s, CreateSpec{Name: "a", Mode: Block, Size: size(64 * mib)})
 	c.vg, c.volume = s.pools[c.id].vg, v.Key

@@ -161,10 +161,10 @@ func (pt *patient) repair() string {
 }
 
 // Bounds of a pool's use. LVM makes no thins in a pool whose metadata have less
-// than a quarter or 4 MiB free (lvm2, lib/metadata/thin_manip.c).
+// free than a quarter or 4 MiB, whichever is smaller (lvm2,
+// lib/metadata/thin_manip.c, thin_pool_metadata_min_threshold).
 const (
 	metadataWarning = 0.5
-	metadataRefusal = 0.75
 	metadataLeast   = 4 << 20
 	dataWarning     = 0.9
 )
@@ -178,10 +178,10 @@ func (pt *patient) lookRoom(context.Context) {
 	grow := pt.byHand("lvextend", "--poolmetadatasize", fmt.Sprintf("+%db", lvm.RoundUp(st.MetaTotal*metaBlock/2, pt.report.ExtentSize)), pt.thin())
 	used := float64(st.MetaUsed) / float64(st.MetaTotal)
 	switch {
-	case used >= metadataRefusal || (st.MetaTotal-st.MetaUsed)*metaBlock < metadataLeast:
+	case st.MetaTotal-st.MetaUsed <= min(st.MetaTotal/4, metadataLeast/metaBlock):
 		pt.add(SeverityError, CheckPoolRoom, pt.thin(), grow, "%.0f %% of the pool's metadata are used: LVM makes no new volumes in it, and a pool without metadata must be repaired offline", 100*used)
 	case used >= metadataWarning:
-		pt.add(SeverityWarning, CheckPoolRoom, pt.thin(), grow, "%.0f %% of the pool's metadata are used; at 75 %% LVM makes no new volumes in it", 100*used)
+		pt.add(SeverityWarning, CheckPoolRoom, pt.thin(), grow, "%.0f %% of the pool's metadata are used; at the end LVM makes no new volumes in it", 100*used)
 	}
 	if data := float64(st.DataUsed) / float64(st.DataTotal); data >= dataWarning && st.Mode == lvm.PoolWritable {
 		pt.add(SeverityWarning, CheckPoolRoom, pt.thin(), pt.byHand("lvextend", "-l", "+50%FREE", pt.thin()),
@@ -328,7 +328,7 @@ func (pt *patient) lookTransaction(ctx context.Context) {
 		kernel, held = record.TransactionID, record.HeldRoot
 	}
 	if held {
-		pt.lookHeld()
+		pt.lookHeld(ctx)
 	}
 	if pt.status.Mode == lvm.PoolFailed {
 		return

@@ -62,6 +62,9 @@ func (o *observer) observe(ctx context.Context, window time.Duration) (seen, err
 		return o.node.Dial(ctx, "tcp", address)
 	}}
 	s := seen{window: window}
+	if err := o.settle(ctx); err != nil {
+		return s, err
+	}
 	pid, err := o.agent.PID(ctx)
 	if err != nil {
 		return s, err
@@ -93,6 +96,25 @@ func (o *observer) observe(ctx context.Context, window time.Duration) (seen, err
 		return s, err
 	}
 	return s, s.read(earlier, later)
+}
+
+// restAfter is longer than the agent waits before it copies the metadata of a volume group that was changed.
+const restAfter = 40 * time.Second
+
+// settle waits until the agent has come to rest.
+func (o *observer) settle(ctx context.Context) error {
+	last, since := -1, time.Now()
+	for time.Since(since) < restAfter {
+		n, err := o.commands(ctx)
+		if err != nil {
+			return err
+		}
+		if n != last {
+			last, since = n, time.Now()
+		}
+		time.Sleep(2 * time.Second) // nothing tells that nothing will happen
+	}
+	return nil
 }
 
 // slowdown is how many times more CPU time a piece of work takes on the node than on this host: the node's CPU is
