@@ -160,6 +160,29 @@ func (s *Store) recall(p *pool, d *Pool) {
 	d.ThinUsed, d.MetadataUsed = p.use.thin, p.use.metadata
 }
 
+// lock waits for the right to change the VG. Of one whose drive cannot be asked
+// nobody gets it.
+func (p *pool) lock(ctx context.Context) (unlock func(), err error) {
+	if why := p.reason(); why != "" {
+		return nil, fmt.Errorf("VG %s: %w (the agent looks again by itself): %s", VGName(p.id), ErrUnavailable, why)
+	}
+	return p.take(ctx)
+}
+
+// take is lock whether or not the drive can be asked.
+func (p *pool) take(ctx context.Context) (unlock func(), err error) {
+	select {
+	case p.writer <- struct{}{}:
+		p.held.Store(time.Now().UnixNano())
+		return func() {
+			p.held.Store(0)
+			<-p.writer
+		}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for other changes of %s: %w", VGName(p.id), context.Cause(ctx))
+	}
+}
+
 // slow is since when a change of the pool has been running that takes
 // suspiciously long, zero for none.
 func (p *pool) slow() time.Time {
