@@ -153,7 +153,7 @@ func (p *pen) goesOn(t *testing.T, what string) {
 // stop ends the writers of a node.
 func (n *wholeNode) stop(t *testing.T, pens ...*pen) {
 	t.Helper()
-	n.sh(t, `pkill -f record- || true`)
+	n.sh(t, `pkill -f 'recor[d]-' || true`) // which does not mean the shell that says it
 	for _, p := range pens {
 		<-p.ended
 	}
@@ -270,6 +270,9 @@ func TestNodeDriveHangs(t *testing.T) {
 		}
 		cancel()
 	}
+	took(t, "until the agent gives the drive nothing more", func() {
+		eventually(t, "the agent notices", func() bool { return n.poolOfAgent(t, used.a) != "" })
+	})
 	n.othersGoOn(t, "first", used, idle)
 	other.goesOn(t, "commands hang")
 
