@@ -65,10 +65,9 @@ type pool struct {
 	// quiet is why it cannot be commanded though its drive is here; see silent.go.
 	quiet
 	// held is since when its writer has been at work, 0 for nobody; patience is
-	// for how long that is no reason to worry. seenTo says that somebody makes it
-	// ready.
+	// for how long that is no reason to worry. effort is who makes it ready.
 	held     atomic.Int64
-	seenTo   atomic.Bool
+	effort   atomic.Pointer[effort]
 	patience time.Duration
 
 	extent, size, free int64
