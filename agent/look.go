@@ -21,6 +21,9 @@ const (
 	// retryAfter is how long after a failed look the next one comes, unless a
 	// drive or the host record changes before.
 	retryAfter = 15 * time.Second
+	// ailingEvery is the same while a drive cannot be asked, or a pool waits for
+	// what is in use of it.
+	ailingEvery = time.Minute
 	// lookEvery is the longest time without a look. It finds what no event
 	// told of: a pool that could not be read, a drive whose health got worse.
 	lookEvery = 10 * time.Minute
@@ -103,7 +106,10 @@ func (a *Agent) look(ctx context.Context) {
 		err = a.takeAutomatic(ctx, a.Store())
 	}
 	a.looks.next = time.Now().Add(lookEvery)
-	if s := a.Store(); err != nil || s != nil && s.Ailing() {
+	if s := a.Store(); s != nil && s.Ailing() {
+		a.looks.next = time.Now().Add(ailingEvery)
+	}
+	if err != nil {
 		a.looks.next = time.Now().Add(retryAfter)
 	}
 	if ctx.Err() == nil {

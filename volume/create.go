@@ -244,12 +244,12 @@ func (s *Store) refused(p *pool, lv string, err error) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, made := p.entries[lv]
-	return !made && p.stale == "" && (errors.Is(err, ErrNoSpace) || errors.Is(err, ErrPrecondition) || errors.Is(err, ErrNotFound))
+	return !made && p.stale == "" && (errors.Is(err, errHeld) || p.reason() != "" || errors.Is(err, ErrNoSpace) || errors.Is(err, ErrPrecondition) || errors.Is(err, ErrNotFound))
 }
 
 // makeIn makes the volume in that pool: one command, all tags in it.
 func (s *Store) makeIn(ctx context.Context, w wanted, p *pool, bytes int64) error {
-	unlock, err := p.lock(ctx)
+	unlock, err := p.lockSoon(ctx) // another pool may be free
 	if err != nil {
 		return err
 	}

@@ -375,6 +375,18 @@ func TestHungCommandHoldsUpItsPoolAlone(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	// A creation that was to wait for the drive goes elsewhere.
+	must(t, inTime(t, "a creation", func() error {
+		s.mu.RLock()
+		p := s.pools[one.Key.VG]
+		s.mu.RUnlock()
+		w, err := s.decide(CreateSpec{Name: "elsewhere", Mode: Block, Size: size(16 * mib)})
+		must(t, err)
+		if err := s.makeIn(ctx, w, p, 16*mib); !s.refused(p, w.lv, err) {
+			t.Errorf("a pool whose drive hangs: %v", err)
+		}
+		return nil
+	}))
 	var problem string
 	must(t, inTime(t, "pools", func() error { problem = poolOf(t, s, one.Key).Problem; return nil }))
 	if !strings.Contains(problem, "does not answer") && !strings.Contains(problem, "may hang") {

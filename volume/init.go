@@ -206,7 +206,7 @@ func (s *Store) Init(ctx context.Context, plan Plan, progress func(step string))
 			}
 		}
 		progress("make thin pools, and finish what was begun earlier")
-		return errors.Join(append(errs, s.refresh(ctx, held), s.furnishAll(ctx, furnishPatience))...)
+		return errors.Join(append(errs, s.lookAgain(ctx, held), s.furnishAll(ctx, furnishPatience))...)
 	})
 }
 

@@ -66,7 +66,11 @@ func (s *Store) begin(ctx context.Context) error {
 		if err := s.identify(ctx, held, seen); err != nil {
 			return err
 		}
-		return s.absorb(ctx, held, seen)
+		if err := s.absorb(ctx, held, seen); err != nil || held == nil {
+			return err
+		}
+		s.repair(ctx)
+		return nil
 	})
 }
 
@@ -142,6 +146,15 @@ func (s *Store) Refresh(ctx context.Context) error {
 
 // refresh is Refresh under the host's lock.
 func (s *Store) refresh(ctx context.Context, held *hostrecord.Held) error {
+	if err := s.lookAgain(ctx, held); err != nil || held == nil {
+		return err
+	}
+	s.repair(ctx)
+	return nil
+}
+
+// lookAgain is refresh without making anything ready.
+func (s *Store) lookAgain(ctx context.Context, held *hostrecord.Held) error {
 	seen, err := s.look(ctx)
 	if err != nil {
 		return err
@@ -167,11 +180,7 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 	if held == nil {
 		return nil
 	}
-	if err := s.recordVGs(ctx, held); err != nil {
-		return err
-	}
-	s.repair(ctx)
-	return nil
+	return s.recordVGs(ctx, held)
 }
 
 // ownVGs are the VGs of this store among what was seen, by short id. A VG is

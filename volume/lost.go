@@ -52,7 +52,10 @@ func (s *Store) revive(ctx context.Context, p *pool) error {
 // broken says that the kernel lets nobody write to the pool any more: its
 // metadata could not be written, as on a drive that had errors.
 func (s *Store) broken(ctx context.Context, p *pool) bool {
-	if !p.thinActive {
+	s.mu.RLock()
+	active, drives := p.thinActive, slices.Clone(p.drives)
+	s.mu.RUnlock()
+	if !active || !s.askable(ctx, p, drives) {
 		return false
 	}
 	status, err := s.LVM.PoolStatus(ctx, VGName(p.id), poolLV)
@@ -62,7 +65,7 @@ func (s *Store) broken(ctx context.Context, p *pool) bool {
 // recheck switches a broken pool off and on, which has its metadata checked,
 // once nothing of it is in use; its writer lock is held.
 func (s *Store) recheck(ctx context.Context, p *pool) error {
-	if !s.broken(ctx, p) || p.inUse() {
+	if !s.broken(ctx, p) || s.inUse(p) {
 		return nil
 	}
 	err := s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, poolLV) }, func() { p.thinActive = false })
@@ -74,7 +77,9 @@ func (s *Store) recheck(ctx context.Context, p *pool) error {
 }
 
 // inUse says whether a thin of the pool is active.
-func (p *pool) inUse() bool {
+func (s *Store) inUse(p *pool) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	for _, e := range p.entries {
 		if e.active && !e.thick {
 			return true
@@ -93,7 +98,7 @@ func (s *Store) clear(ctx context.Context, p *pool) error {
 	switch {
 	case errors.Is(err, lvm.ErrInUse):
 		lost, _ := s.LVM.Lost(ctx, p.vg)
-		why := "its drive was pulled out under volumes in use, and works again once nobody uses them: " + strings.Join(p.volumesOf(lost.Dead), ", ")
+		why := "its drive was pulled out under volumes in use, and works again once nobody uses them: " + strings.Join(s.volumesOf(p, lost.Dead), ", ")
 		s.unstick(p, why)
 		return fmt.Errorf("%w: %s", ErrUnavailable, why)
 	case err != nil:
@@ -111,7 +116,9 @@ func (s *Store) unstick(p *pool, why string) {
 }
 
 // volumesOf are the LVs of volumes whose devices are among these.
-func (p *pool) volumesOf(devices []string) []string {
+func (s *Store) volumesOf(p *pool, devices []string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	var lvs []string
 	for lv := range p.entries {
 		if slices.Contains(devices, dm.DeviceName(VGName(p.id), lv)) {

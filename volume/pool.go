@@ -65,10 +65,9 @@ type pool struct {
 	// quiet is why it cannot be commanded though its drive is here; see silent.go.
 	quiet
 	// held is since when its writer has been at work, 0 for nobody; patience is
-	// for how long that is no reason to worry. seenTo says that somebody makes it
-	// ready.
+	// for how long that is no reason to worry. effort is who makes it ready.
 	held     atomic.Int64
-	seenTo   atomic.Bool
+	effort   atomic.Pointer[effort]
 	patience time.Duration
 
 	extent, size, free int64
@@ -115,29 +114,6 @@ func poolID(vg string) string {
 		return ""
 	}
 	return id
-}
-
-// lock waits for the right to change the VG. Of one whose drive cannot be asked
-// nobody gets it.
-func (p *pool) lock(ctx context.Context) (unlock func(), err error) {
-	if why := p.reason(); why != "" {
-		return nil, fmt.Errorf("VG %s: %w (the agent looks again by itself): %s", VGName(p.id), ErrUnavailable, why)
-	}
-	return p.take(ctx)
-}
-
-// take is lock whether or not the drive can be asked.
-func (p *pool) take(ctx context.Context) (unlock func(), err error) {
-	select {
-	case p.writer <- struct{}{}:
-		p.held.Store(time.Now().UnixNano())
-		return func() {
-			p.held.Store(0)
-			<-p.writer
-		}, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for other changes of %s: %w", VGName(p.id), context.Cause(ctx))
-	}
 }
 
 // exclusively does work with the right to change the VG.

@@ -160,6 +160,29 @@ func (s *Store) recall(p *pool, d *Pool) {
 	d.ThinUsed, d.MetadataUsed = p.use.thin, p.use.metadata
 }
 
+// lock waits for the right to change the VG. Of one whose drive cannot be asked
+// nobody gets it.
+func (p *pool) lock(ctx context.Context) (unlock func(), err error) {
+	if why := p.reason(); why != "" {
+		return nil, fmt.Errorf("VG %s: %w (the agent looks again by itself): %s", VGName(p.id), ErrUnavailable, why)
+	}
+	return p.take(ctx)
+}
+
+// take is lock whether or not the drive can be asked.
+func (p *pool) take(ctx context.Context) (unlock func(), err error) {
+	select {
+	case p.writer <- struct{}{}:
+		p.held.Store(time.Now().UnixNano())
+		return func() {
+			p.held.Store(0)
+			<-p.writer
+		}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for other changes of %s: %w", VGName(p.id), context.Cause(ctx))
+	}
+}
+
 // slow is since when a change of the pool has been running that takes
 // suspiciously long, zero for none.
 func (p *pool) slow() time.Time {
@@ -187,44 +210,54 @@ func (p *pool) lockSoon(ctx context.Context) (unlock func(), err error) {
 	return unlock, err
 }
 
+// effort is work that is being done for a pool.
+type effort struct {
+	done chan struct{}
+	err  error
+}
+
 // eachSoon does work for every pool at once, and waits for all of them a
-// bounded time. For a pool that still works on it the error says so, and work
-// is not begun again before it has ended.
+// bounded time. For a pool that is still worked on the error says so.
 func (s *Store) eachSoon(ctx context.Context, pools []*pool, wait time.Duration, work func(context.Context, *pool) error) error {
-	type end struct {
-		p   *pool
-		err error
-	}
-	ended := make(chan end, len(pools))
-	running := map[*pool]bool{}
-	var errs []error
+	limited, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("%w: not ready within %s: its drive may hang; it goes on", ErrUnavailable, wait))
+	defer cancel()
+	ended := make(chan error, len(pools))
 	for _, p := range pools {
-		if !p.seenTo.CompareAndSwap(false, true) {
-			errs = append(errs, fmt.Errorf("VG %s: %w: what was begun for it earlier has not ended", VGName(p.id), ErrUnavailable))
-			continue
-		}
-		running[p] = true
-		s.background.Go(func() {
-			err := work(context.WithoutCancel(ctx), p)
-			p.seenTo.Store(false)
-			ended <- end{p, err}
-		})
+		go func() { ended <- s.seeTo(limited, p, work) }()
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for len(running) > 0 {
-		select {
-		case e := <-ended:
-			delete(running, e.p)
-			if e.err != nil {
-				errs = append(errs, fmt.Errorf("VG %s: %w", VGName(e.p.id), e.err))
-			}
-		case <-timer.C:
-			for p := range running {
-				errs = append(errs, fmt.Errorf("VG %s: %w: not ready within %s: its drive may hang; it goes on", VGName(p.id), ErrUnavailable, wait))
-			}
-			return errors.Join(errs...)
-		}
+	var errs []error
+	for range pools {
+		errs = append(errs, <-ended)
 	}
 	return errors.Join(errs...)
+}
+
+// seeTo does work for a pool, after what is being done for it already, until ctx
+// ends; the work does not end with it.
+func (s *Store) seeTo(ctx context.Context, p *pool, work func(context.Context, *pool) error) error {
+	for {
+		mine := &effort{done: make(chan struct{})}
+		begun := p.effort.CompareAndSwap(nil, mine)
+		now := mine
+		if begun {
+			s.background.Go(func() {
+				defer close(mine.done)
+				mine.err = work(context.WithoutCancel(ctx), p)
+				p.effort.Store(nil)
+			})
+		} else if now = p.effort.Load(); now == nil {
+			continue // it has just ended
+		}
+		select {
+		case <-now.done:
+			if begun && mine.err != nil {
+				return fmt.Errorf("VG %s: %w", VGName(p.id), mine.err)
+			}
+			if begun {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("VG %s: %w", VGName(p.id), context.Cause(ctx))
+		}
+	}
 }

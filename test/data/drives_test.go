@@ -248,6 +248,9 @@ func TestNodeDriveHangs(t *testing.T) {
 		}
 		cancel()
 	}
+	took(t, "until the agent gives the drive nothing more", func() {
+		eventually(t, "the agent notices", func() bool { return n.poolOfAgent(t, used.a) != "" })
+	})
 	n.othersGoOn(t, "first", used, idle)
 	goesOn(t, other, "commands hang")
 
