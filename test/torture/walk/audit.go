@@ -30,10 +30,23 @@ func (w *Walk) audit(ctx context.Context, o *model.Object) error {
 			return err
 		}
 	}
-	if wasStaged != model.Yes {
+	if wasStaged != model.Yes && wasPublished != model.Yes {
 		return w.do(ctx, w.unstage(o))
 	}
 	return nil
+}
+
+// sample reads one of the volumes and snapshots that were written to.
+func (w *Walk) sample(ctx context.Context) error {
+	all := w.model.Pick(func(o *model.Object) bool { return o.Usable() && o.Content != "" && o.Staged != model.Maybe })
+	if len(all) == 0 {
+		return nil
+	}
+	o := one(w.Dice, all)
+	if o.Snapshot {
+		return w.proveSnapshot(ctx, o)
+	}
+	return w.audit(ctx, o)
 }
 
 // do makes calls that nothing disturbs.

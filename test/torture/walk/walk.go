@@ -124,7 +124,11 @@ func (w *Walk) walk(ctx context.Context, began time.Time) error {
 		if f == nil && step%w.LookEvery != 0 {
 			continue
 		}
-		if err := w.look(ctx); err != nil {
+		err := w.look(ctx)
+		if err == nil && f != nil {
+			err = w.sample(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("after step %d: %s%s: %w", step, a, f, err)
 		}
 	}
