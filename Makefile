@@ -30,6 +30,8 @@ TESTFLAGS ?=
 REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
 OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture)
 REALRUN := ^Test(Real|Bed|Enter)
+# Those from outside that every change runs. The others take minutes each: test-full.
+NODETESTS ?= PowerCut|Reboot|Torture
 # Which rounds of csi-sanity, and how long the data tests: all and full in test-full.
 export LVME_SANITY ?= thin-mount
 export LVME_DATA ?= short
@@ -113,7 +115,7 @@ test-unit: $(HELM) ## all that needs no drives: unit tests, and everything on th
 .PHONY: test-real
 test-real: bed ## the tests on real drives and real LVM, in the bed
 	$(call real,20m)
-	$(if $(OUTSIDE),$(OUTOFBED) -timeout 40m -run '^TestNode' $(OUTSIDE))
+	$(if $(OUTSIDE),$(OUTOFBED) -timeout 20m -run '^TestNode($(NODETESTS))' $(OUTSIDE))
 
 .PHONY: test-full
 test-full: export LVME_SANITY := all
