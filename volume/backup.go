@@ -183,6 +183,8 @@ func (s *Store) awaitQuiet(p *pool) bool {
 // backUp copies the metadata of a VG. What a crash leaves of a copy is no copy
 // by its name, and removed with the next.
 func (s *Store) backUp(ctx context.Context, p *pool) error {
+	p.copying.Lock()
+	defer p.copying.Unlock()
 	s.mu.RLock()
 	vg, dir := p.vg, s.backupDirOf(p)
 	skip := p.away || p.missing > 0

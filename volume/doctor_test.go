@@ -155,6 +155,9 @@ var sicknesses = []struct {
 	want   []symptom
 	// after is what is left after a start of the agent; nil means the same.
 	after *[]symptom
+	// extended: the agent may have extended the pool when it ends, and not have
+	// copied the metadata since.
+	extended bool
 }{
 	{name: "nothing", infect: func(*clinic) {}},
 	{name: "drive critical", infect: func(c *clinic) { c.ill(drive.HealthCritical) },
@@ -204,7 +207,7 @@ var sicknesses = []struct {
 		c.Damage(c.vg.Name, poolLV)
 		c.ok(c.lvm().Deactivate(c.Context(), c.vg, poolLV))
 	}, want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}, {SeverityError, CheckPoolOff, "VG/pool", "lvchange"}}},
-	{name: "pool full", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "out_of_data_space", false) },
+	{name: "pool full", extended: true, infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "out_of_data_space", false) },
 		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "lvextend " + listing + "-l +50%FREE VG/pool"}}},
 	{name: "metadata half full", infect: func(c *clinic) { c.fillMetadata(60) },
 		want: []symptom{{SeverityWarning, CheckPoolRoom, "VG/pool", "lvextend " + listing + "--poolmetadatasize +8388608b VG/pool"}}},
@@ -343,7 +346,11 @@ func TestDoctor(t *testing.T) {
 			if tc.after != nil {
 				after = *tc.after
 			}
-			c.is(c.mended(), after...)
+			left := c.mended()
+			if tc.extended {
+				left = slices.DeleteFunc(left, func(f Finding) bool { return f.Check == CheckBackup && f.Severity == SeverityInfo })
+			}
+			c.is(left, after...)
 		})
 	}
 }
@@ -384,9 +391,9 @@ func TestDoctorHalfMade(t *testing.T) {
 					only++
 					return only <= map[drive.Layout]int{drive.PerDrive: 1, drive.Mirrored: 2}[layout]
 				})
-				strikes := 2 // Init makes two attempts
+				strikes := 1
 				if layout == drive.Mirrored && n == 2 {
-					strikes = 4 // of two commands each
+					strikes = 2 // of two commands
 				}
 				for range strikes {
 					fake.CrashNth(n, false)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,8 @@ type pool struct {
 	seqno, saved int64
 	changes      int
 	backingUp    bool
+	// copying is held while a copy of the metadata is written: it has one name.
+	copying sync.Mutex
 	// use is what the kernel said last of the thin pool.
 	use use
 	// wiperRuns says that something of wiping is being worked on, healing that

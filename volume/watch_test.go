@@ -34,14 +34,17 @@ func testFilling(t *testing.T, r *rig, layout drive.Layout, thin int) {
 	var warned, stopped bool
 	steps := []int64{start.ThinBytes}
 	for offset := int64(0); ; offset += 4 * mib {
+		if offset >= v.Bytes {
+			t.Fatalf("all of %d bytes are written, and the pool is not at its end: %+v", v.Bytes, now())
+		}
 		r.write(t, d.Path, offset, bytes.Repeat([]byte("x"), 4*mib))
 		p := now()
 		warned, stopped = warned || p.Warning != "", stopped || p.Problem != ""
 		if p.ThinUsed < p.ThinBytes/100*dataEdge {
 			continue
 		}
-		if p.Reserve < start.Reserve/100*metaKept+4*mib*int64(len(start.Drives)) {
-			break // what is left is for metadata, or less than one step
+		if p.Reserve < start.Reserve/100*(metaKept+1)+16*mib {
+			break // what is left is for metadata
 		}
 		eventually(t, "the pool is extended", func() bool { return now().ThinBytes > p.ThinBytes })
 		steps = append(steps, now().ThinBytes)
