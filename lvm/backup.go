@@ -132,6 +132,6 @@ func (s *Saved) take(line string) {
 // ByHand is a command of LVM as a person types it, shown the VG's drives alone
 // as every command of this package is: the host may have a devices file that
 // they are not in, or volumes that carry a VG of the same name.
-func (vg VG) ByHand(verb string, args ...string) string {
-	return strings.Join(append([]string{verb, "--devices", strings.Join(vg.Devices, ",")}, args...), " ")
+func (v VG) ByHand(verb string, args ...string) string {
+	return strings.Join(append([]string{verb, "--devices", strings.Join(v.Devices, ",")}, args...), " ")
 }

@@ -333,9 +333,9 @@ func (pt *patient) lookTransaction(ctx context.Context) {
 	if pt.status.Mode == lvm.PoolFailed {
 		return
 	}
-	switch off := pt.lv.TransactionID - kernel; {
-	case off == 0:
-	case off == 1:
+	switch pt.lv.TransactionID - kernel {
+	case 0:
+	case 1:
 		pt.add(SeverityInfo, CheckTransaction, pt.thin(), "",
 			"LVM is one change ahead of the pool, as when a command is cut short; its next change of the pool, or its next activation, makes up for that")
 	default:

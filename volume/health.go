@@ -126,9 +126,9 @@ func (s *Store) noteDrives(ctx context.Context, byPath map[string]drive.Drive) {
 		}
 		was := p.failing
 		p.failing = failing(p.vg.Devices, byPath)
-		switch {
-		case p.failing == was:
-		case p.failing == "":
+		switch p.failing {
+		case was:
+		case "":
 			klog.FromContext(ctx).Info("a drive has recovered", "vg", VGName(p.id), "from", was)
 		default:
 			klog.FromContext(ctx).Error(nil, "a drive fails: its pool gets no new volumes; move what is on it, and replace it",

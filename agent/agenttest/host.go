@@ -133,7 +133,7 @@ func (h *Host) device(path string) (mounttest.Disk, bool) {
 	if _, err := h.LVM.Info(context.Background(), name); err != nil {
 		return mounttest.Disk{}, false
 	}
-	for _, vg := range h.report().VGs {
+	for _, vg := range h.report(context.Background()).VGs {
 		for _, lv := range vg.LVs {
 			if dm.DeviceName(vg.Name, lv.Name) == name {
 				return mounttest.Disk{ID: lv.UUID, Bytes: lv.Size}, true
@@ -144,8 +144,7 @@ func (h *Host) device(path string) (mounttest.Disk, bool) {
 }
 
 // report is all that LVM has, nothing while it cannot be asked.
-func (h *Host) report() lvm.Report {
-	ctx := context.Background()
+func (h *Host) report(ctx context.Context) lvm.Report {
 	drives, _ := h.list(ctx)
 	var paths []string
 	for _, d := range drives {
@@ -166,14 +165,14 @@ type copies struct {
 func (c copies) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 	res, err := c.Fake.Run(ctx, cmd)
 	if cmd.Name == "lvm" && cmd.Args[0] == "lvcreate" && slices.Contains(cmd.Args, "-s") {
-		c.host.takeOver()
+		c.host.takeOver(context.WithoutCancel(ctx))
 	}
 	return res, err
 }
 
 // takeOver looks for copies that were not there before.
-func (h *Host) takeOver() {
-	report := h.report()
+func (h *Host) takeOver(ctx context.Context) {
+	report := h.report(ctx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, vg := range report.VGs {

@@ -210,7 +210,7 @@ const maxSnapshots = 200
 // testMetadata: snapshots of a volume that is written to all over fill the metadata
 // of its pool. They are extended before LVM refuses the next snapshot.
 func testMetadata(t *testing.T, n *node) {
-	v := n.create(t, spec{name: "wide", bytes: 256 * mib})
+	v := n.create(t, spec{name: "wide", bytes: 192 * mib})
 	n.publish(t, v)
 	n.write(t, v, 0, v.size)
 	before := n.pool(t, v)
@@ -278,13 +278,14 @@ func (n *node) scatter(t *testing.T, v *vol) {
 func testTrim(t *testing.T, n *node) {
 	probe := n.create(t, spec{name: "probe", bytes: 4 * mib})
 	size := n.poolBytes(t, probe.vg())
+	const stopped = 92 // per cent: more than the pool takes promises at, and not full
 	v := n.createIn(t, probe.vg(), spec{name: "trimmed", fs: "xfs", bytes: size * 3 / 2})
 	n.remove(t, probe.id)
 	n.publish(t, v)
 	file := filepath.Join(v.target(), "file")
 	f, err := os.Create(file)
 	must(t, err)
-	for b, left := make([]byte, 2*mib), size/100*93; left > 0; left -= int64(len(b)) {
+	for b, s := make([]byte, 2*mib), n.pool(t, v); s.DataUsed*100 < s.DataTotal*stopped; s = n.pool(t, v) {
 		_, err := f.Write(b)
 		must(t, err)
 		must(t, f.Sync())

@@ -86,15 +86,15 @@ func (h *Host) FSBytes(path string) (bytes int64, clone string) {
 	return 0, ""
 }
 
-// Copied has the device with the ID of copy hold what source holds now.
-func (h *Host) Copied(source, copy string) {
+// Copied has the device with the ID of target hold what source holds now.
+func (h *Host) Copied(source, target string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var c content
 	if of := h.content[source]; of != nil {
 		c = content{fsType: of.fsType, bytes: of.bytes, clone: of.clone, mark: of.mark}
 	}
-	h.fill(Disk{ID: copy}, c)
+	h.fill(Disk{ID: target}, c)
 }
 
 // Write has a mark stand for what a user wrote to the device, Read finds it

@@ -74,7 +74,7 @@ func leave(file, line string) {
 
 // killCommands kills the commands of this process that change something, and
 // says whether there was one.
-func killCommands() (any bool) {
+func killCommands() (found bool) {
 	pids, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range pids {
 		stat, err := os.ReadFile(dir + "/stat")
@@ -88,8 +88,8 @@ func killCommands() (any bool) {
 		}
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err == nil && syscall.Kill(-pid, syscall.SIGKILL) == nil { // Each is a group of its own.
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
