@@ -28,7 +28,6 @@ var Exclusions = []Exclusion{
 	{regexp.MustCompile(`\[Disruptive\]`), "stops kubelets over SSH, which the nodes have not; the fault tests cut the power instead"},
 	{regexp.MustCompile(`volume-lifecycle-performance|pvc-deletion-performance`), "performance of the suite's own clusters"},
 	{regexp.MustCompile(`any volume data source`), "fetches a volume populator from a registry"},
-	{regexp.MustCompile(`should support volume limits`), "fills a node up to its limit of 512 volumes in one pod"},
 }
 
 // excluded is the reason why a spec is left out, "" for none.
