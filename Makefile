@@ -104,7 +104,7 @@ fleet: ## what the router costs before 1,000 simulated agents with 30,000 volume
 ##@ Test
 
 .PHONY: test
-test: test-unit test-real ## what must pass before a commit: under 20 minutes on two cores
+test: test-unit test-real ## what must pass before a commit: half an hour on two cores
 
 .PHONY: test-unit
 test-unit: $(HELM) ## all that needs no drives: unit tests, and everything on the fake LVM
@@ -114,7 +114,7 @@ test-unit: $(HELM) ## all that needs no drives: unit tests, and everything on th
 
 .PHONY: test-real
 test-real: bed ## the tests on real drives and real LVM, in the bed
-	$(call real,20m)
+	$(call real,40m)
 	$(if $(OUTSIDE),$(OUTOFBED) -timeout 20m -run '^TestNode($(NODETESTS))' $(OUTSIDE))
 
 .PHONY: test-full
