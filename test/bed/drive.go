@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lvme/lvme/test/bed/internal/volatile"
 	"github.com/lvme/lvme/test/bed/internal/wire"
 )
 
@@ -25,6 +26,10 @@ type Drive struct {
 	EUI64 uint64
 	NGUID string // 32 hexadecimal digits
 	UUID  string // 36 characters, as in RFC 9562
+
+	// Volatile: the drive has a volatile write cache, as NVMe drives without power-loss protection have. A power cut takes
+	// from it, block by block, some of what was written since it was last flushed, or all.
+	Volatile bool
 
 	NUMANode int // the node whose PCIe ports the drive is in: 0, which has the CPUs, or 1
 }
@@ -67,9 +72,21 @@ type drive struct {
 	made    bool // this QEMU has its namespace, plugged in or not
 	fault   Fault
 	hung    bool
-	warning uint8  // of its SMART log
-	nodes   int    // how many fault nodes there have been, for their names
-	current string // the name of the fault node in use, or ""
+	warning uint8            // of its SMART log
+	nodes   int              // how many fault nodes there have been, for their names
+	current string           // the name of the fault node in use, or ""
+	cache   *volatile.Server // serves the file if the drive is volatile
+}
+
+// socket is where a volatile drive is served.
+func (d *drive) socket() string { return d.file + ".sock" }
+
+// close ends what serves it.
+func (d *drive) close() error {
+	if d.cache == nil {
+		return nil
+	}
+	return d.cache.Close()
 }
 
 // AddDrive plugs a new drive in and waits until the guest has it.
@@ -190,7 +207,15 @@ func (n *Node) newDrive(spec Drive) (*drive, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(f.Truncate(spec.Size), f.Close()); err != nil {
+	if err := f.Truncate(spec.Size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if spec.Volatile {
+		d.cache, err = volatile.Serve(volatile.New(f, spec.Size), d.socket())
+	} else {
+		err = f.Close()
+	}
+	if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
@@ -200,6 +225,24 @@ func (n *Node) newDrive(spec Drive) (*drive, error) {
 	}
 	n.drives = append(n.drives, d)
 	return d, nil
+}
+
+// forget has the drives with a volatile cache lose of it what a power cut takes.
+func (n *Node) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, d := range n.drives {
+		if d.cache == nil {
+			continue
+		}
+		d.cache.Drain(false)
+		written, lost, err := d.cache.Cut(n.dice)
+		if err != nil {
+			panic(fmt.Sprintf("drive %s: %v", d.Serial, err)) // nothing is true of its file any more
+		}
+		n.forgotten.Written += written
+		n.forgotten.Lost += lost
+	}
 }
 
 // takeSlot gives a drive a free slot of its NUMA node.

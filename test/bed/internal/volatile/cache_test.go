@@ -1,0 +1,174 @@
+package volatile
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func newCache(t *testing.T, size int64) *Cache {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "drive"))
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return New(f, size)
+}
+
+func block(value byte) []byte { return bytes.Repeat([]byte{value}, blockSize) }
+
+func put(t *testing.T, c *Cache, number int64, value byte) {
+	t.Helper()
+	if _, err := c.WriteAt(block(value), number*blockSize); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t *testing.T, c *Cache, number int64) byte {
+	t.Helper()
+	p := make([]byte, blockSize)
+	if _, err := c.ReadAt(p, number*blockSize); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(p, block(p[0])) {
+		t.Fatalf("block %d is torn", number)
+	}
+	return p[0]
+}
+
+func cut(t *testing.T, c *Cache, seed uint64) (written, lost int) {
+	t.Helper()
+	written, lost, err := c.Cut(rand.New(rand.NewPCG(seed, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return written, lost
+}
+
+func TestCutKeepsWhatWasFlushed(t *testing.T) {
+	for seed := range uint64(20) {
+		c := newCache(t, 8*blockSize)
+		put(t, c, 0, 1)
+		put(t, c, 1, 2)
+		c.Flush()
+		put(t, c, 1, 3)
+		c.Settle(blockSize, blockSize)
+		if written, lost := cut(t, c, seed); written != 0 || lost != 0 {
+			t.Errorf("%d blocks were at risk, %d lost", written, lost)
+		}
+		if a, b := get(t, c, 0), get(t, c, 1); a != 1 || b != 3 {
+			t.Errorf("seed %d: %d, %d", seed, a, b)
+		}
+	}
+}
+
+// TestCutTakesWhatWasNot: over many cuts a block is seen in each of its states,
+// and two blocks in each order.
+func TestCutTakesWhatWasNot(t *testing.T) {
+	seen := map[[2]byte]int{}
+	for seed := range uint64(200) {
+		c := newCache(t, 8*blockSize)
+		put(t, c, 0, 1)
+		c.Flush()
+		put(t, c, 0, 2)
+		put(t, c, 0, 3)
+		if err := c.Zero(0, 2*blockSize); err != nil {
+			t.Fatal(err)
+		}
+		put(t, c, 1, 9)
+		cut(t, c, seed)
+		seen[[2]byte{get(t, c, 0), get(t, c, 1)}]++
+	}
+	for _, want := range [][2]byte{{1, 0}, {2, 0}, {3, 0}, {0, 0}, {1, 9}, {0, 9}} {
+		if seen[want] == 0 {
+			t.Errorf("never seen: %v; %v", want, seen)
+		}
+	}
+	if seen[[2]byte{1, 0}] < 60 {
+		t.Errorf("all is lost in %d of 200 cuts, and should be in one of three at least", seen[[2]byte{1, 0}])
+	}
+}
+
+func TestCacheIsFinite(t *testing.T) {
+	c := newCache(t, (cacheBlocks+2)*blockSize)
+	big := make([]byte, cacheBlocks*blockSize)
+	for range 2 {
+		if _, err := c.WriteAt(big, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.held > 2*cacheBlocks {
+		t.Errorf("%d blocks are held", c.held)
+	}
+}
+
+// TestProtocol speaks to the server as QEMU does.
+func TestProtocol(t *testing.T) {
+	c := newCache(t, 4*blockSize)
+	socket := filepath.Join(t.TempDir(), "s")
+	s, err := Serve(c, socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(want []byte) {
+		t.Helper()
+		have := make([]byte, len(want))
+		if _, err := io.ReadFull(conn, have); err != nil || !bytes.Equal(have, want) {
+			t.Fatalf("%x, %v; want %x", have, err, want)
+		}
+	}
+	bytesOf := func(values ...any) []byte {
+		var b bytes.Buffer
+		write(&b, values...)
+		return b.Bytes()
+	}
+	say := func(values ...any) { write(conn, values...) }
+	expect([]byte("NBDMAGICIHAVEOPT\x00\x03"))
+	say(uint32(3), uint64(optionMagic), uint32(8), uint32(0)) // structured replies
+	expect(bytesOf(uint64(replyMagic), uint32(8), uint32(replyUnsupported), uint32(0)))
+	say(uint64(optionMagic), uint32(optionGo), uint32(7), uint32(1), []byte("a"), uint16(0))
+	expect(bytesOf(uint64(replyMagic), uint32(optionGo), uint32(replyInfo), uint32(12), uint16(0), uint64(4*blockSize), uint16(transmission)))
+	expect(bytesOf(uint64(replyMagic), uint32(optionGo), uint32(replyAck), uint32(0)))
+
+	send := func(kind, flags uint16, start, length int, data []byte) {
+		say(request{requestMagic, flags, kind, 77, uint64(start), uint32(length)}, data)
+	}
+	done := bytesOf(uint32(simpleMagic), uint32(0), uint64(77))
+	send(commandWrite, commandFUA, 0, blockSize, block(5))
+	expect(done)
+	send(commandWrite, 0, blockSize, blockSize, block(6))
+	expect(done)
+	if len(c.states) != 1 {
+		t.Errorf("%d blocks at risk", len(c.states))
+	}
+	send(commandFlush, 0, 0, 0, nil)
+	expect(done)
+	if len(c.states) != 0 {
+		t.Errorf("%d blocks at risk after a flush", len(c.states))
+	}
+	send(commandRead, 0, blockSize, blockSize, nil)
+	expect(append(bytes.Clone(done), block(6)...))
+	send(commandRead, 0, 64*blockSize, blockSize, nil)
+	expect(bytesOf(uint32(simpleMagic), uint32(5), uint64(77)))
+	send(commandWriteZeroes, 0, 0, blockSize, nil)
+	expect(done)
+	if get(t, c, 0) != 0 {
+		t.Error("not zeroed")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
