@@ -263,6 +263,7 @@ func (s *Store) settle(rec *hostrecord.Record, here map[string]lvm.VGReport, see
 		case !p.away:
 			p.leave()
 		}
+		p.bare = seen.bare(p.drives)
 		if p.away && rec != nil && !recorded[id] {
 			delete(s.pools, id)
 		}

@@ -80,6 +80,19 @@ func (v sight) unheard(drives []PoolDrive) *silence {
 	return nil
 }
 
+// bare names the first of these drives that is in this node and can be read, ""
+// for none. LVM saw no VG of ours on it.
+func (v sight) bare(drives []PoolDrive) string {
+	for _, known := range drives {
+		for _, d := range v.drives {
+			if known.ID != "" && d.Is(known.ID) && d.Live() && d.Content.Probed {
+				return fmt.Sprintf("%s %s (%s)", d.Model, d.Serial, d.Path)
+			}
+		}
+	}
+	return ""
+}
+
 // shown says whether LVM may look at the drive.
 func shown(d drive.Drive) bool {
 	return d.Live() && d.Bytes > 0 && len(d.Partitions) == 0 && !d.Content.Silent

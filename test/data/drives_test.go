@@ -429,7 +429,7 @@ func TestNodeMirror(t *testing.T) {
 	goesOn(t, pens[thin], "a leg is lost")
 	must(t, n.AddDrive(t.Context(), bed.Drive{Serial: "C", Size: 2 * gib}))
 	// It had an earlier life, which nobody may see.
-	n.sh(t, `d=$(lsblk -dno PATH,SERIAL | awk '$2 == "C" {print $1}'); yes "somebody's secret" | dd of=$d bs=1M seek=64 count=1900 iflag=fullblock oflag=direct status=none`)
+	n.sh(t, `d=$(lsblk -dno PATH,SERIAL | awk '$2 == "C" {print $1}'); set +o pipefail; yes "somebody's secret" | dd of=$d bs=1M seek=64 count=1900 iflag=fullblock oflag=direct status=none`)
 	t.Log(n.sh(t, rig.Binary+` pools repair "$1" --with C --dry-run`, vg))
 	took(t, "lvme pools repair", func() { t.Log(n.sh(t, rig.Binary+` pools repair "$1" --with C --yes`, vg)) })
 	n.inSync(t, "the leg is replaced", vg)

@@ -135,7 +135,9 @@ func (j *judge) pool(vg lvm.VGReport, lv lvm.LV) {
 		j.find(Stuck, "pool of %s is in mode %q, needs check: %t", vg.Name, status.Mode, status.NeedsCheck)
 	case status.HeldRoot:
 		j.find(Leaked, "pool of %s has a snapshot of its metadata", vg.Name)
-	case status.TransactionID != lv.TransactionID:
+	// One ahead is a message of a command that was killed: LVM sends it with the
+	// next command that the pool is part of.
+	case status.TransactionID != lv.TransactionID && status.TransactionID+1 != lv.TransactionID:
 		j.find(Stuck, "pool of %s is at transaction %d in LVM and %d in the kernel", vg.Name, lv.TransactionID, status.TransactionID)
 	}
 }
