@@ -137,13 +137,13 @@ var errHeld = errors.New("a change of it has not ended: its drive may hang")
 // use is what the kernel says of a thin pool.
 type use struct{ thin, metadata int64 }
 
-// Ailing says that the drive of some pool cannot be asked, or that a pool waits
+// Ailing says that some pool or its drive cannot be asked, or that a pool waits
 // for something to end: whoever looks from time to time should look again soon.
 func (s *Store) Ailing() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, p := range s.pools {
-		if p.reason() != "" || p.stuck != "" || !p.slow().IsZero() {
+		if p.reason() != "" || p.stuck != "" || p.stale != "" || !p.slow().IsZero() {
 			return true
 		}
 	}

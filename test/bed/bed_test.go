@@ -317,7 +317,7 @@ func TestVolatileDrive(t *testing.T) {
 	for block := 1; block <= 64; block++ {
 		write("lost", block, "")
 	}
-	n.PowerCut()
+	n.HardPowerCut()
 	must(t, "boot", func() error { return n.Boot(t.Context()) })
 	if f := n.Forgotten(); f.Written < 64 || f.Lost == 0 {
 		t.Errorf("it forgot %+v", f)

@@ -227,16 +227,17 @@ func (n *Node) newDrive(spec Drive) (*drive, error) {
 	return d, nil
 }
 
-// forget has the drives with a volatile cache lose of it what a power cut takes.
-func (n *Node) forget() {
+// forget has the drives with a volatile cache lose what a power cut takes of it.
+func (n *Node) forget(hard bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	all := hard || n.dice.IntN(3) == 0
 	for _, d := range n.drives {
 		if d.cache == nil {
 			continue
 		}
 		d.cache.Drain(false)
-		written, lost, err := d.cache.Cut(n.dice)
+		written, lost, err := d.cache.Cut(n.dice, all)
 		if err != nil {
 			panic(fmt.Sprintf("drive %s: %v", d.Serial, err)) // nothing is true of its file any more
 		}

@@ -187,11 +187,20 @@ func (n *Node) takeMachine() *machine {
 }
 
 // PowerCut stops the machine between two instructions. The drives keep every write that they have answered, unless they
-// are volatile; what was in the guest's memory is lost.
+// are volatile; what was in the guest's memory is lost. In one of three cuts volatile drives lose all that they may.
 func (n *Node) PowerCut() {
+	n.cut(false)
+}
+
+// HardPowerCut is a PowerCut in which volatile drives lose all that was not flushed.
+func (n *Node) HardPowerCut() {
+	n.cut(true)
+}
+
+func (n *Node) cut(hard bool) {
 	if m := n.takeMachine(); m != nil {
 		m.kill()
-		n.forget()
+		n.forget(hard)
 	}
 }
 

@@ -112,14 +112,13 @@ func (c *Cache) remember(offset, length int64) error {
 	return nil
 }
 
-// Cut is a power cut: each block keeps one of its states. In one of three cuts
-// nothing that was not flushed is left. It returns how many blocks were written
-// since the last flush, and how many of them did not keep what was written last.
-func (c *Cache) Cut(dice *rand.Rand) (written, lost int, err error) {
+// Cut is a power cut: each block keeps one of its states, or, where all is to be
+// lost, the durable one. It returns how many blocks were written since the last
+// flush, and how many of them did not keep what was written last.
+func (c *Cache) Cut(dice *rand.Rand, all bool) (written, lost int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.flush()
-	all := dice.IntN(3) == 0
 	for block, states := range c.states {
 		written++
 		choice := 0
