@@ -73,7 +73,7 @@ func (l *LVM) Refresh(ctx context.Context, vg VG, lv string) error {
 	if err != nil {
 		return fmt.Errorf("refresh: %w", err)
 	}
-	if err := l.change(ctx, vg, "lvchange", "--refresh", path); err != nil {
+	if err := l.toggle(ctx, vg, "lvchange", "--refresh", path); err != nil {
 		return fmt.Errorf("refresh %s: %w", path, err)
 	}
 	return nil

@@ -33,6 +33,9 @@ func (s *Store) lookAgainAt(ctx context.Context, p *pool) error {
 	}
 	s.mu.RUnlock()
 	report, err := s.LVM.Report(ctx, vg)
+	if err == nil {
+		err = s.settleReport(ctx, report)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -45,6 +48,15 @@ func (s *Store) lookAgainAt(ctx context.Context, p *pool) error {
 	}
 	s.changedByReport(p)
 	return nil
+}
+
+// settleReport makes durable what a report tells: whoever changed the VG may have
+// ended before it had, and from now on others are told of it.
+func (s *Store) settleReport(ctx context.Context, r lvm.VGReport) error {
+	if s.ReadOnly {
+		return nil
+	}
+	return s.LVM.Flush(ctx, r.VG().Devices)
 }
 
 const (

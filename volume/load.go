@@ -228,6 +228,9 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 			return fmt.Errorf("look at VG %s: %w", seen.Name, domainError(err))
 		}
 	}
+	if err := s.settleReport(ctx, seen); err != nil {
+		return fmt.Errorf("look at VG %s: %w", seen.Name, domainError(err))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := p.load(seen, drives); err != nil {

@@ -29,6 +29,11 @@ var withValue = []string{
 var withoutValue = []string{"-an", "-ay", "-kn", "-Zn", "-Wn", "-s", "-T", "-K", "-a", "--yes", "--refresh", "--repair",
 	"--removemissing", "--restoremissing"}
 
+// toggles says that a command changes what is active, and nothing on the drives.
+func (c *command) toggles() bool {
+	return c.verb == "lvchange" && (c.has("-ay") || c.has("-an") || c.has("--refresh"))
+}
+
 func parseArgs(args []string) (*command, error) {
 	c := &command{verb: args[0], opts: map[string][]string{}}
 	for rest := args[1:]; len(rest) > 0; rest = rest[1:] {

@@ -42,7 +42,7 @@ type Fake struct {
 
 var (
 	_ run.Runner = (*Fake)(nil)
-	_ dm.Reader  = (*Fake)(nil)
+	_ dm.Kernel  = (*Fake)(nil)
 )
 
 // New makes a host without drives.
@@ -260,6 +260,11 @@ func (f *Fake) execute(c run.Cmd) run.Result {
 	}
 	f.look(in)
 	a := do(f, in)
+	if c.Changes && !in.toggles() {
+		for _, d := range in.visible {
+			d.dirty = true
+		}
+	}
 	a.stderr = append(in.warnings, a.stderr...)
 	return a.result()
 }

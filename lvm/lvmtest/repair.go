@@ -223,7 +223,7 @@ func (f *Fake) lvs(c *command) answer {
 	return answer{stdout: "  {\n      \"report\": [\n          { \"lv\": [ {" + strings.Join(pairs, ", ") + "} ] }\n      ]\n  }\n"}
 }
 
-// Read implements dm.Reader: of all that is on a drive it knows the beginning
+// Read implements dm.Kernel: of all that is on a drive it knows the beginning
 // of a pool's metadata.
 func (f *Fake) Read(ctx context.Context, path string, offset int64, n int) ([]byte, error) {
 	f.mu.Lock()

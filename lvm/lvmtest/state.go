@@ -18,7 +18,9 @@ type drive struct {
 	number uint32
 	// hung is closed when the drive answers again; nil while it does.
 	hung chan struct{}
-	pv   *pv
+	// dirty: LVM wrote to it, and nobody flushed it since.
+	dirty bool
+	pv    *pv
 }
 
 type pv struct {

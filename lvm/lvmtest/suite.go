@@ -16,7 +16,7 @@ import (
 // Env is a host on which Suite may do as it likes.
 type Env struct {
 	Runner run.Runner
-	Kernel dm.Reader
+	Kernel dm.Kernel
 	// Drives are the paths of at least three blank drives of 1 GiB or more.
 	Drives []string
 	// Write fills the first bytes of an active LV, as far as they fit.
