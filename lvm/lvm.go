@@ -113,9 +113,13 @@ func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb 
 	if len(devices) > 0 {
 		full = append(full, "--devices", strings.Join(devices, ","), "--config", settings)
 	}
-	full = append(full, args...)
-	began := time.Now()
-	res, err := l.run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes}, devices)
+	return l.invoke(ctx, changes, devices, append(full, args...), args)
+}
+
+// invoke runs LVM with arguments, of which an error tells those that are said.
+func (l *LVM) invoke(ctx context.Context, changes bool, devices, args, said []string) ([]byte, error) {
+	verb, began := args[0], time.Now()
+	res, err := l.run(ctx, run.Cmd{Name: "lvm", Args: args, Changes: changes}, devices)
 	switch {
 	case errors.Is(err, run.ErrNotInstalled):
 		err = fmt.Errorf("%w, install the package lvm2: %w", ErrNotInstalled, err)
@@ -123,7 +127,7 @@ func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb 
 		err = fmt.Errorf("%w: lvm %s: %w", ErrSilent, verb, err)
 		res.Took = time.Since(began)
 	case err == nil && res.Code != 0:
-		err = newError(verb, args, res)
+		err = newError(verb, said, res)
 	}
 	l.observe(verb, res.Took, err, changes)
 	return res.Stdout, err

@@ -3,6 +3,7 @@ package lvm_test
 import (
 	"testing"
 
+	"github.com/lvme/lvme/lvm"
 	"github.com/lvme/lvme/lvm/lvmtest"
 )
 
@@ -26,6 +27,7 @@ func TestFake(t *testing.T) {
 					return path + "-again"
 				}
 			},
+			Tear: func(_ *testing.T, vg lvm.VG) { f.Tear(vg.Name) },
 			Sign: func(_ *testing.T, path string) { f.Sign(path, "ext4") },
 		}
 	})

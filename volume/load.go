@@ -168,6 +168,11 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 	if err != nil {
 		return err
 	}
+	if held != nil && rec != nil {
+		if seen, err = s.salvage(ctx, rec, seen); err != nil {
+			return err
+		}
+	}
 	here := s.ownVGs(ctx, seen, rec)
 	for id, vg := range here {
 		if err := s.takeIn(ctx, id, vg, seen.byPath); err != nil {

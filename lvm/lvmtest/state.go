@@ -20,7 +20,9 @@ type drive struct {
 	hung chan struct{}
 	// dirty: LVM wrote to it, and nobody flushed it since.
 	dirty bool
-	pv    *pv
+	// torn: LVM cannot read the VG's metadata on it.
+	torn bool
+	pv   *pv
 }
 
 type pv struct {

@@ -29,6 +29,9 @@ type Env struct {
 	// Pull takes a drive out, in use or not; replug brings it back, perhaps under
 	// another path, which it says. It is back at the end of the test.
 	Pull func(t *testing.T, path string) (replug func() string)
+	// Tear spoils the text of the last change of a VG on one drive, and leaves the
+	// header that points to it.
+	Tear func(t *testing.T, vg lvm.VG)
 	// Sign puts a filesystem's signature on a drive.
 	Sign func(t *testing.T, path string)
 }
@@ -65,6 +68,7 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"PoolOfTwoMinds", testThinDevices},
 		{"PoolSettings", testSettings},
 		{"Backup", testBackup},
+		{"Salvage", testSalvage},
 		{"Thin", testThin},
 		{"ThinStale", testStale},
 		{"Snapshot", testSnapshot},

@@ -115,7 +115,7 @@ func (n *hurt) found(t *testing.T) map[string]string {
 	mends := map[string]string{}
 	for _, f := range said.Findings {
 		t.Logf("%s %s on %s: %s", f.Severity, f.Check, f.On, f.Meaning)
-		if f.Severity != "info" && f.Check != "agent" {
+		if f.Severity != "info" && f.Check != "agent" && f.Check != "backup" {
 			mends[f.Check] = f.Mend
 		}
 	}
