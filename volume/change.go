@@ -166,6 +166,7 @@ var domainErrors = []struct{ lvm, domain error }{
 	{lvm.ErrTransaction, ErrPrecondition},
 	{lvm.ErrStaleThinID, ErrPrecondition},
 	{lvm.ErrNeedsRepair, ErrPrecondition},
+	{lvm.ErrReadOnlyPool, ErrPrecondition},
 	{lvm.ErrDuplicate, ErrPrecondition},
 	{lvm.ErrNotBlank, ErrPrecondition},
 	{lvm.ErrInactive, ErrUnavailable},
