@@ -168,6 +168,36 @@ func (n *Node) DriveFile(serial string) (string, error) {
 	return d.file, nil
 }
 
+// Record is what a volatile drive was told since it is recorded, to look at every moment of it.
+type Record struct {
+	*volatile.Cache
+}
+
+// Left is what a power cut leaves of the writes since the last flush: all, none, or the last alone.
+type Left = volatile.Left
+
+// The kinds of power cuts.
+const (
+	LeftAll  = volatile.LeftAll
+	LeftNone = volatile.LeftNone
+	LeftLast = volatile.LeftLast
+)
+
+// RecordDrive begins to record a volatile drive. It is rewound while it is not plugged in.
+func (n *Node) RecordDrive(serial string) (Record, error) {
+	d, err := n.drive(serial)
+	if err == nil && d.cache == nil {
+		err = errors.New("it is not volatile")
+	}
+	if err == nil {
+		err = d.cache.Record()
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("record drive %s of %s: %w", serial, n.name, err)
+	}
+	return Record{d.cache.Cache}, nil
+}
+
 // withDrive runs an action on a drive of the running machine.
 func (n *Node) withDrive(what, serial string, do func(*machine, *drive) error) error {
 	what = fmt.Sprintf("%s drive %s of %s", what, serial, n.name)

@@ -33,6 +33,9 @@ type Cache struct {
 	// one first, and without the last, which is in the file.
 	states map[int64][][]byte
 	held   int // of all blocks
+
+	record  *record // nil for none
+	rewound bool
 }
 
 // New makes a drive of a file.
@@ -54,6 +57,7 @@ func (c *Cache) WriteAt(p []byte, offset int64) (int, error) {
 	if err := c.remember(offset, int64(len(p))); err != nil {
 		return 0, err
 	}
+	c.note(entry{offset: offset, length: int64(len(p)), data: p})
 	return c.file.WriteAt(p, offset)
 }
 
@@ -67,6 +71,7 @@ func (c *Cache) Zero(offset, length int64) error {
 	} else if err := c.remember(offset, length); err != nil {
 		return err
 	}
+	c.note(entry{offset: offset, length: length, durable: length > cacheBlocks/2*blockSize})
 	return punch(c.file, offset, length)
 }
 
@@ -74,6 +79,7 @@ func (c *Cache) Zero(offset, length int64) error {
 func (c *Cache) Flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.note(entry{flush: true})
 	c.flush()
 }
 
@@ -82,10 +88,14 @@ func (c *Cache) flush() {
 	c.held = 0
 }
 
-// Settle makes a range durable, as after a write with "force unit access".
+// Settle makes a range durable that was written just before, as "force unit
+// access" of the write demands.
 func (c *Cache) Settle(offset, length int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.record != nil && !c.rewound {
+		c.record.entries[len(c.record.entries)-1].durable = true
+	}
 	c.settle(offset, length)
 }
 
@@ -99,6 +109,7 @@ func (c *Cache) settle(offset, length int64) {
 // remember keeps the state that the blocks of a range have before they are written.
 func (c *Cache) remember(offset, length int64) error {
 	if c.held > cacheBlocks {
+		c.note(entry{flush: true})
 		c.flush()
 	}
 	for block := offset / blockSize; block*blockSize < offset+length; block++ {

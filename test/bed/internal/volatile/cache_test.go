@@ -97,6 +97,46 @@ func TestCutTakesWhatWasNot(t *testing.T) {
 	}
 }
 
+// TestRewind: a drive becomes what it was at each moment of its record.
+func TestRewind(t *testing.T) {
+	c := newCache(t, 8*blockSize)
+	put(t, c, 0, 1)
+	if err := c.Record(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, 0, 2)
+	put(t, c, 1, 2)
+	c.Flush()
+	put(t, c, 0, 3)
+	put(t, c, 2, 3)
+	c.Settle(2*blockSize, blockSize)
+	put(t, c, 1, 3)
+	if err := c.Zero(0, blockSize); err != nil {
+		t.Fatal(err)
+	}
+	if c.Moment() != 7 || c.Writes(3) || !c.Writes(4) {
+		t.Fatalf("moment %d", c.Moment())
+	}
+	for _, test := range []struct {
+		moment int
+		left   Left
+		want   [3]byte
+	}{
+		{0, LeftAll, [3]byte{1, 0, 0}}, {1, LeftAll, [3]byte{2, 0, 0}}, {1, LeftNone, [3]byte{1, 0, 0}}, {2, LeftLast, [3]byte{1, 2, 0}},
+		{3, LeftNone, [3]byte{2, 2, 0}}, {4, LeftNone, [3]byte{2, 2, 0}}, {5, LeftNone, [3]byte{2, 2, 3}}, {6, LeftLast, [3]byte{2, 3, 3}},
+		{6, LeftAll, [3]byte{3, 3, 3}}, {7, LeftAll, [3]byte{0, 3, 3}}, {7, LeftLast, [3]byte{0, 2, 3}},
+	} {
+		if err := c.Rewind(test.moment, test.left); err != nil {
+			t.Fatal(err)
+		}
+		if have := [3]byte{get(t, c, 0), get(t, c, 1), get(t, c, 2)}; have != test.want {
+			t.Errorf("moment %d, left %d: %v, want %v", test.moment, test.left, have, test.want)
+		}
+		put(t, c, 5, 9) // which is not recorded
+		cut(t, c, 1, true)
+	}
+}
+
 func TestCacheIsFinite(t *testing.T) {
 	c := newCache(t, (cacheBlocks+2)*blockSize)
 	big := make([]byte, cacheBlocks*blockSize)
@@ -171,4 +211,3 @@ func TestProtocol(t *testing.T) {
 		t.Error(err)
 	}
 }
-
