@@ -62,7 +62,7 @@ func newReal(t *testing.T) lvmtest.Env {
 		nothingSuspended(t)
 		wipe(t, realDrives(t)) // one that was pulled has another name now
 	})
-	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear,
+	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear, Freeze: freeze,
 		Sign: func(t *testing.T, path string) { must(t, "mkfs.ext4", "-q", path) }}
 }
 
@@ -101,6 +101,16 @@ func must(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %s: %v, exit %d: %s", name, strings.Join(args, " "), err, res.Code, res.Stderr)
 	}
 	return string(res.Stdout)
+}
+
+// freeze is what a command does before it changes a device.
+func freeze(t *testing.T, vg, lv string) {
+	t.Helper()
+	name := dm.DeviceName(vg, lv)
+	if _, err := dm.Open().Info(context.Background(), name+"-tpool"); err == nil {
+		name += "-tpool"
+	}
+	must(t, "dmsetup", "suspend", name)
 }
 
 // tear overwrites the text that the header of the metadata area points to, which

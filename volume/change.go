@@ -142,6 +142,8 @@ func (s *Store) apply(ctx context.Context, p *pool, command func(lvm.VG) error, 
 	if err := command(p.vg); err != nil {
 		if lookErr := s.reload(ctx, p); lookErr != nil {
 			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", VGName(p.id))
+		} else if thawErr := s.thaw(ctx, p); thawErr != nil {
+			klog.FromContext(ctx).Error(thawErr, "after a failed command", "vg", VGName(p.id))
 		}
 		return domainError(err)
 	}

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,4 +60,44 @@ func TestSalvage(t *testing.T) {
 	if now := poolOf(t, last, b.Key); !now.Away {
 		t.Errorf("a wiped drive: %+v", now)
 	}
+}
+
+// TestSuspendedDevicesGoOn: a command that was killed in its middle has left a
+// volume in use suspended. It goes on at once, and at a start if the agent died too.
+func TestSuspendedDevicesGoOn(t *testing.T) {
+	r := fakeRig(t)
+	fake := r.runner.(*lvmtest.Fake)
+	s := r.furnished(t, fastClass(drive.PerDrive, 60, 0))
+	v, _ := r.staged(t, s, CreateSpec{Name: "used", Size: size(64 * mib)})
+	vg := VGName(v.Key.VG)
+	suspended := func() bool {
+		names, err := fake.Names(t.Context())
+		must(t, err)
+		return slices.ContainsFunc(names, func(name string) bool {
+			info, err := fake.Info(t.Context(), name)
+			return err == nil && info.Suspended
+		})
+	}
+	for _, lv := range []string{v.Key.LV, poolLV} {
+		fake.Freeze(vg, lv)
+		if !suspended() {
+			t.Fatalf("%s is not suspended", lv)
+		}
+		fake.Inject(lvmtest.Fault{Verb: "lvcreate"})
+		if _, err := s.CreateSnapshot(t.Context(), SnapshotSpec{Name: "cut", Source: v.Key}); err == nil {
+			t.Fatal("the command was not cut")
+		}
+		if suspended() {
+			t.Errorf("%s is suspended after the command that failed", lv)
+		}
+		fake.Freeze(vg, lv)
+		s.Close()
+		s = r.open(t, s.Config)
+		if suspended() {
+			t.Errorf("%s is suspended after a start", lv)
+		}
+	}
+	must(t, s.Deactivate(t.Context(), v.Key))
+	must(t, s.Delete(t.Context(), v.Key))
+	matchesLVM(t, s)
 }

@@ -33,8 +33,9 @@ type Fake struct {
 	drives    []*drive
 	absent    bool
 	noTargets []string
-	lacks     []string // programs
-	extra     []string // devices of device-mapper that no LV is
+	lacks     []string        // programs
+	extra     []string        // devices of device-mapper that no LV is
+	frozen    map[string]bool // devices that are suspended
 	faults    []*Fault
 	holds     []*Hold
 	numbers   uint32 // of drives, given so far

@@ -35,7 +35,7 @@ func (f *Fake) Info(ctx context.Context, name string) (dm.Info, error) {
 	if d.lv != nil {
 		uuid = "LVM-" + strings.ReplaceAll(d.lv.vg.uuid, "-", "") + strings.ReplaceAll(d.lv.uuid, "-", "")
 	}
-	return dm.Info{Name: name, UUID: uuid, Major: dmMajor, Minor: minor(name), Opened: d.opened, Live: true, ReadOnly: d.readOnly, Node: dm.Path(name)}, ctx.Err()
+	return dm.Info{Name: name, UUID: uuid, Major: dmMajor, Minor: minor(name), Opened: d.opened, Live: true, Suspended: f.frozen[name], ReadOnly: d.readOnly, Node: dm.Path(name)}, ctx.Err()
 }
 
 // Deps implements dm.Kernel.

@@ -91,6 +91,24 @@ func (f *Fake) Tear(vgName string) {
 	}
 }
 
+// Freeze leaves the device of an LV suspended, as a command that is killed may.
+func (f *Fake) Freeze(vg, lv string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.frozen == nil {
+		f.frozen = map[string]bool{}
+	}
+	f.frozen[frozenDevice(f.mustLV(vg, lv))] = true
+}
+
+// frozenDevice is the device by which everything of an LV goes.
+func frozenDevice(v *lv) string {
+	if v.segType == "thin-pool" {
+		return v.poolDevice()
+	}
+	return v.device()
+}
+
 // AddDevice makes a device-mapper device that no LV is.
 func (f *Fake) AddDevice(name string) {
 	f.mu.Lock()

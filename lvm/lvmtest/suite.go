@@ -32,6 +32,9 @@ type Env struct {
 	// Tear spoils the text of the last change of a VG on one drive, and leaves the
 	// header that points to it.
 	Tear func(t *testing.T, vg lvm.VG)
+	// Freeze leaves the device of an active LV suspended, for a pool the one that
+	// is the pool.
+	Freeze func(t *testing.T, vg, lv string)
 	// Sign puts a filesystem's signature on a drive.
 	Sign func(t *testing.T, path string)
 }
@@ -69,6 +72,7 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"PoolSettings", testSettings},
 		{"Backup", testBackup},
 		{"Salvage", testSalvage},
+		{"Frozen", testFrozen},
 		{"Thin", testThin},
 		{"ThinStale", testStale},
 		{"Snapshot", testSnapshot},

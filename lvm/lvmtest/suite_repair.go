@@ -91,6 +91,35 @@ func testSalvage(h *host) {
 	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
 }
 
+// testFrozen: what a command that was killed has left suspended is seen and goes on.
+func testFrozen(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	h.ok(h.lvm.CreateThick(h.ctx, vg, lvm.ThickSpec{Name: "v-t", Size: 16 * mib}))
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-t"))
+	frozen := func() []string {
+		lost, err := h.lvm.Lost(h.ctx, vg)
+		h.ok(err)
+		return lost.Frozen
+	}
+	if f := frozen(); len(f) > 0 {
+		h.Fatalf("before: %v", f)
+	}
+	for _, lv := range []string{"v-a", "v-t", "pool"} {
+		h.Freeze(h.T, vg.Name, lv)
+		if f := frozen(); len(f) != 1 {
+			h.Errorf("%s is suspended: %v", lv, f)
+		}
+		h.ok(h.lvm.Refresh(h.ctx, vg, lv))
+		if f := frozen(); len(f) > 0 {
+			h.Errorf("%s was refreshed: %v", lv, f)
+		}
+	}
+	h.Write(h.T, vg.Name, "v-a", mib)
+}
+
 // testThinDevices: what the pool's own metadata say, with the pool up and off.
 func testThinDevices(h *host) {
 	vg := h.vg(1)

@@ -170,7 +170,9 @@ func (j *judge) size(o *Object, at string, bytes int64) {
 	case o.Grown > 0 && bytes == o.Grown:
 		o.Size = bytes
 	case o.There == Maybe && bytes == o.Half:
-		o.Unfinished, o.Size = true, bytes
+		o.Unfinished, o.Size, o.Wanted = true, bytes, o.Size
+	case o.Unfinished && bytes == o.Wanted:
+		o.Unfinished, o.Size, o.Wanted = false, bytes, 0
 	default:
 		j.find(Damaged, "%s has %d bytes, and should have %d", at, bytes, o.Size)
 	}

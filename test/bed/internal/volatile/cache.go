@@ -22,6 +22,16 @@ const blockSize = 4096
 // room in it, it then makes all of it durable without having been told to.
 const cacheBlocks = 64 << 20 / blockSize
 
+// QEMU's NVMe controller takes "force unit access" of a write, and forgets it (10.0;
+// NBD would carry it). Who wants it has the drive flush first: the kernel makes a
+// flush and such a write of what a journal commits with. So of the writes after a
+// flush the first are durable. Drives may do that; without it they would break
+// promises that they made.
+const (
+	forcedWrites    = 2
+	maxForcedWrites = 2 * forcedWrites
+)
+
 // Cache is the drive: a file that has what was last written, and what its blocks
 // were before that, as far as they are not durable. Its methods may be called at
 // the same time.
@@ -33,6 +43,9 @@ type Cache struct {
 	// one first, and without the last, which is in the file.
 	states map[int64][][]byte
 	held   int // of all blocks
+
+	// forced is how many of the next writes are durable at once: see forcedWrites.
+	forced int
 
 	record  *record // nil for none
 	rewound bool
@@ -57,8 +70,13 @@ func (c *Cache) WriteAt(p []byte, offset int64) (int, error) {
 	if err := c.remember(offset, int64(len(p))); err != nil {
 		return 0, err
 	}
-	c.note(entry{offset: offset, length: int64(len(p)), data: p})
-	return c.file.WriteAt(p, offset)
+	c.note(entry{offset: offset, length: int64(len(p)), data: p, durable: c.forced > 0})
+	n, err := c.file.WriteAt(p, offset)
+	if c.forced > 0 {
+		c.forced--
+		c.settle(offset, int64(len(p)))
+	}
+	return n, err
 }
 
 // Zero makes a range read as zeros. What is larger than the cache is durable at
@@ -81,6 +99,7 @@ func (c *Cache) Flush() {
 	defer c.mu.Unlock()
 	c.note(entry{flush: true})
 	c.flush()
+	c.forced = min(maxForcedWrites, c.forced+forcedWrites)
 }
 
 func (c *Cache) flush() {
@@ -130,6 +149,7 @@ func (c *Cache) Cut(dice *rand.Rand, all bool) (written, lost int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.flush()
+	c.forced = 0
 	for block, states := range c.states {
 		written++
 		choice := 0
