@@ -113,8 +113,6 @@ var kinds = []struct {
 	{ErrDuplicate, says(`Multiple VGs found with the same name|with duplicate PV devices`)},
 	{ErrTransaction, says(`unexpected transaction id|transaction_id is \d+, while expected`)},
 	{ErrStaleThinID, says(`already contain thin device with device_id`)},
-	// The check's own "no such device": udev had not made it yet. It says nothing of the pool.
-	{ErrInactive, says(`Check of pool \S+ failed \(status:64\)`)},
 	{ErrReadOnlyPool, says(`with read only metadata`)},
 	{ErrNeedsRepair, says(`Manual repair required|needs_check flag|needs check`)},
 	{ErrNotSupported, says(`Required device-mapper target\(s\) not detected|Failure to communicate with kernel device-mapper driver|without using device-mapper kernel driver`)},

@@ -324,14 +324,13 @@ func (n *hurt) fillMetadata(t *testing.T, v *rig.Volume) (status string) {
 	return n.sh(t, `vg=$1 name=$2 volume=$3
 		pool=${vg/-/--}-pool-tpool
 		id=$(lvs --noheadings -o thin_id "$vg/$name" | tr -d ' ')
-		writes=() # one in each leaf of the volume's tree of chunks
-		for ((chunk = 0; chunk < 3200; chunk += 120)); do writes+=(-c "pwrite -q $((chunk * 64))k 4k"); done
 		for ((i = 1000; i < 1400; i++)); do
 			dmsetup suspend "$volume"
 			dmsetup message "$pool" 0 "create_snap $i $id" || { dmsetup resume "$volume"; break; }
 			dmsetup resume "$volume"
-			xfs_io -d "${writes[@]}" /dev/mapper/"$volume" || break
-			[ "$(dmsetup status "$pool" | grep -c ' rw ')" = 1 ] || break
+			for ((chunk = 0; chunk < 3200; chunk += 60)); do
+				dd if=/dev/zero of=/dev/mapper/"$volume" bs=4k seek=$((chunk * 16)) count=1 oflag=direct conv=notrunc status=none 2>/dev/null || break 2
+			done
 		done
 		dmsetup status "$pool"`, "lvme-"+strings.Split(v.ID, "/")[1], strings.Split(v.ID, "/")[2], mapped(v))
 }

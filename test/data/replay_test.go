@@ -118,7 +118,6 @@ func (n *wholeNode) recorded(t *testing.T) (bed.Record, []deed) {
 // replayed starts an agent on what a power cut at a moment has left.
 func (n *wholeNode) replayed(t *testing.T, what string, deeds []deed, moment int) {
 	t.Helper()
-	t.Log(what)
 	n.serve(t)
 	eventually(t, what+": the drive is served", func() bool { return n.metric(t, "lvme_pool_ok") == 1 })
 	listed := map[string]int64{}
