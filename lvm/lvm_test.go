@@ -27,9 +27,10 @@ func TestFake(t *testing.T) {
 					return path + "-again"
 				}
 			},
-			Freeze: func(_ *testing.T, vg, lv string) { f.Freeze(vg, lv) },
-			Tear:   func(_ *testing.T, vg lvm.VG) { f.Tear(vg.Name) },
-			Sign:   func(_ *testing.T, path string) { f.Sign(path, "ext4") },
+			Freeze:  func(_ *testing.T, vg, lv string) { f.Freeze(vg, lv) },
+			Uncount: func(_ *testing.T, vg lvm.VG, pool string) { f.CutInChange(vg.Name, pool) },
+			Tear:    func(_ *testing.T, vg lvm.VG) { f.Tear(vg.Name) },
+			Sign:    func(_ *testing.T, path string) { f.Sign(path, "ext4") },
 		}
 	})
 }

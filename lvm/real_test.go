@@ -62,7 +62,7 @@ func newReal(t *testing.T) lvmtest.Env {
 		nothingSuspended(t)
 		wipe(t, realDrives(t)) // one that was pulled has another name now
 	})
-	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear, Freeze: freeze,
+	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear, Freeze: freeze, Uncount: uncount,
 		Sign: func(t *testing.T, path string) { must(t, "mkfs.ext4", "-q", path) }}
 }
 
@@ -111,6 +111,20 @@ func freeze(t *testing.T, vg, lv string) {
 		name += "-tpool"
 	}
 	must(t, "dmsetup", "suspend", name)
+}
+
+func uncount(t *testing.T, vg lvm.VG, pool string) {
+	t.Helper()
+	l := lvm.New(run.Host{}, dm.Open())
+	status, err := l.PoolStatus(context.Background(), vg.Name, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := l.PoolTarget(context.Background(), vg.Name, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, "dmsetup", "message", name, "0", fmt.Sprintf("set_transaction_id %d %d", status.TransactionID, status.TransactionID-1))
 }
 
 // tear overwrites the text that the header of the metadata area points to, which

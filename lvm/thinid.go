@@ -51,6 +51,21 @@ func (l *LVM) ReleaseMetadata(ctx context.Context, vg VG, pool string) error {
 	return nil
 }
 
+// CompleteChange has an active pool, and its drives, count a change of it that it
+// has made already: LVM tells a pool what to change and then how many changes that
+// makes, and an end between the two leaves a pool whose every change LVM refuses.
+// It fails unless the pool counts from. One program.
+func (l *LVM) CompleteChange(ctx context.Context, vg VG, pool string, from int64) error {
+	err := l.poolMessage(ctx, vg, pool, fmt.Sprintf("set_transaction_id %d %d", from, from+1))
+	if err == nil {
+		err = l.Flush(ctx, vg.Devices)
+	}
+	if err != nil {
+		return fmt.Errorf("complete change %d of pool %s/%s: %w", from+1, vg.Name, pool, err)
+	}
+	return nil
+}
+
 // PoolTarget is the name of the device whose target an active pool is.
 func (l *LVM) PoolTarget(ctx context.Context, vg, pool string) (string, error) {
 	name := dm.DeviceName(vg, pool, "tpool")

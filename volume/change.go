@@ -140,10 +140,8 @@ func (s *Store) apply(ctx context.Context, p *pool, command func(lvm.VG) error, 
 		}
 	}
 	if err := command(p.vg); err != nil {
-		if lookErr := s.reload(ctx, p); lookErr != nil {
-			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", VGName(p.id))
-		} else if thawErr := s.thaw(ctx, p); thawErr != nil {
-			klog.FromContext(ctx).Error(thawErr, "after a failed command", "vg", VGName(p.id))
+		if err := s.afterFailure(ctx, p); err != nil {
+			klog.FromContext(ctx).Error(err, "after a failed command", "vg", VGName(p.id))
 		}
 		return domainError(err)
 	}
@@ -151,6 +149,15 @@ func (s *Store) apply(ctx context.Context, p *pool, command func(lvm.VG) error, 
 	defer s.mu.Unlock()
 	effect()
 	return nil
+}
+
+// afterFailure looks at the pool after a command that failed, and ends what that left in
+// its middle; the pool's writer lock is held.
+func (s *Store) afterFailure(ctx context.Context, p *pool) error {
+	if err := s.reload(ctx, p); err != nil {
+		return err
+	}
+	return errors.Join(s.thaw(ctx, p), s.completeChange(ctx, p))
 }
 
 // domainErrors is the one table from LVM's errors to those of the domain.

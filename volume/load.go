@@ -228,6 +228,20 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 		return err
 	}
 	defer unlock()
+	if err := s.takeInNow(ctx, p, known, seen, drives); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if known && !p.away {
+			p.stale = err.Error()
+			s.heal(p)
+		}
+		return err
+	}
+	return nil
+}
+
+// takeInNow is takeIn under the pool's writer lock.
+func (s *Store) takeInNow(ctx context.Context, p *pool, known bool, seen lvm.VGReport, drives map[string]drive.Drive) (err error) {
 	if known {
 		if seen, err = s.LVM.Report(ctx, seen.VG()); err != nil {
 			return fmt.Errorf("look at VG %s: %w", seen.Name, domainError(err))
@@ -241,7 +255,7 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 	if err := p.load(seen, drives); err != nil {
 		return err
 	}
-	s.pools[id] = p
+	s.pools[p.id] = p
 	s.changedByReport(p)
 	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", len(p.entries), "drives", p.driveNames())
 	return nil

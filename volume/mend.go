@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"k8s.io/klog/v2"
 
 	"github.com/lvme/lvme/lvm"
 )
@@ -27,7 +30,49 @@ func (s *Store) mendPool(ctx context.Context, p *pool) error {
 			return fmt.Errorf("have the thin pool fail writes when full: %w", err)
 		}
 	}
-	return errors.Join(s.releaseHeld(ctx, p), s.finishCopies(ctx, p))
+	return errors.Join(s.releaseHeld(ctx, p), s.completeChange(ctx, p), s.finishCopies(ctx, p))
+}
+
+// behind says that the kernel's pool counts one change less than LVM does. That of
+// LVM is as old as the last report, so it is never too high.
+func (s *Store) behind(ctx context.Context, p *pool) (counts int64, behind bool) {
+	s.mu.RLock()
+	active, told, drives := p.thinActive, p.transaction, slices.Clone(p.drives)
+	s.mu.RUnlock()
+	if !active || !s.askable(ctx, p, drives) {
+		return 0, false
+	}
+	status, err := s.LVM.PoolStatus(ctx, VGName(p.id), poolLV)
+	return status.TransactionID, err == nil && status.TransactionID+1 == told
+}
+
+// completeChange ends a change of the pool that a command or the power ended in its
+// middle. LVM makes up by itself for one that the pool has not made. One that it
+// has made and not counted LVM tries again for ever: the pool has the thin that it
+// wants to make, or has not the one that it wants to delete. Then both know the
+// same thins. The pool's writer lock is held.
+func (s *Store) completeChange(ctx context.Context, p *pool) error {
+	counts, behind := s.behind(ctx, p)
+	if !behind {
+		return nil
+	}
+	report, err := s.LVM.Report(ctx, p.vg)
+	if err != nil {
+		return domainError(err)
+	}
+	thins, err := s.thinDevices(ctx, p, p.vg)
+	if err != nil {
+		return fmt.Errorf("compare the thins of VG %s: %w", VGName(p.id), err)
+	}
+	known := thinIDs(report)
+	if len(thins) != len(known) || slices.ContainsFunc(thins, func(t lvm.ThinDevice) bool { return known[t.ID] == "" }) {
+		return nil
+	}
+	if err := s.LVM.CompleteChange(ctx, p.vg, poolLV, counts); err != nil {
+		return domainError(err)
+	}
+	klog.FromContext(ctx).Info("a change of the thin pool that was cut off is completed", "vg", VGName(p.id), "transaction", counts+1)
+	return nil
 }
 
 // wantsMending says that mendPool has something to do, as far as a report tells;

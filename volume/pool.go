@@ -76,7 +76,8 @@ type pool struct {
 	thinBytes          int64 // data of the thin pool, 0 without one
 	thinMeta           int64
 	thinActive         bool
-	unzeroed, queues   bool // the thin pool is not as it must be: see mendPool
+	unzeroed, queues   bool  // the thin pool is not as it must be: see mendPool
+	transaction        int64 // LVM's count of the pool's changes, as of the last report
 	entries            map[string]entry
 	wiping             map[string]int64 // LVs on their way out, raw bytes
 	strange            []string         // LVs that are not lvme's
@@ -140,7 +141,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	p.vg, p.tags, p.away, p.stale, p.missing, p.lacks = r.VG(), tags, false, "", r.MissingPVs, nil
 	p.extent, p.size, p.free, p.seqno = r.ExtentSize, r.Size, r.Free, r.Seqno
 	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
-	p.thinBytes, p.thinMeta, p.thinActive, p.unzeroed, p.queues = 0, 0, false, false, false
+	p.thinBytes, p.thinMeta, p.thinActive, p.unzeroed, p.queues, p.transaction = 0, 0, false, false, false, 0
 	p.drives = poolDrives(r, known)
 	for _, lv := range r.LVs {
 		p.loadLV(lv, before)
@@ -152,7 +153,7 @@ func (p *pool) loadLV(lv lvm.LV, before map[string]entry) {
 	switch {
 	case lv.Hidden:
 	case lv.Name == poolLV && lv.SegType == "thin-pool":
-		p.thinBytes, p.thinMeta, p.thinActive = lv.Size, lv.MetadataSize, lv.Active
+		p.thinBytes, p.thinMeta, p.thinActive, p.transaction = lv.Size, lv.MetadataSize, lv.Active, lv.TransactionID
 		p.unzeroed, p.queues = !lv.Zero, lv.WhenFull != "error"
 	case strings.HasPrefix(lv.Name, wipePrefix):
 		p.wiping[lv.Name] = lv.Size

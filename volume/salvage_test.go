@@ -101,3 +101,35 @@ func TestSuspendedDevicesGoOn(t *testing.T) {
 	must(t, s.Delete(t.Context(), v.Key))
 	matchesLVM(t, s)
 }
+
+// TestUncountedChangeIsCompleted: the power was cut after the pool had made a change
+// and before it counted it. LVM refuses each change of the pool until it has.
+func TestUncountedChangeIsCompleted(t *testing.T) {
+	r, fake := sickRig(t)
+	s := r.furnished(t, fastClass(drive.PerDrive, 60, 0))
+	v := mustCreate(t, s, CreateSpec{Name: "a", Mode: Block, Size: size(64 * mib)})
+	snapshot := func(name string) error {
+		_, err := s.CreateSnapshot(t.Context(), SnapshotSpec{Name: name, Source: v.Key})
+		return err
+	}
+	fake.CutInChange(VGName(v.Key.VG), poolLV)
+	if err := snapshot("b"); err == nil {
+		t.Error("the change that met it does not say so")
+	}
+	must(t, snapshot("b"))
+	fake.CutInChange(VGName(v.Key.VG), poolLV)
+	s.Close()
+	s = r.open(t, s.Config)
+	must(t, snapshot("c"))
+
+	// Where the kernel has not made it, LVM makes up for it.
+	fake.CutShort(VGName(v.Key.VG), poolLV)
+	fake.LoseThin(VGName(v.Key.VG), "s-c")
+	before, err := s.LVM.PoolStatus(t.Context(), VGName(v.Key.VG), poolLV)
+	must(t, err)
+	s.Close()
+	s = r.open(t, s.Config)
+	if after, err := s.LVM.PoolStatus(t.Context(), VGName(v.Key.VG), poolLV); err != nil || after.TransactionID != before.TransactionID {
+		t.Errorf("a change that was not made is counted: %+v, %v; before %+v", after, err, before)
+	}
+}

@@ -141,6 +141,9 @@ func (v *lv) takesThins() answer {
 	switch k := v.kernel; {
 	case k.damaged && !v.up():
 		return v.wantsRepair()
+	case v.uncounted:
+		return refuse(failed, "device-mapper: message ioctl on  (254:2) failed: File exists", `Failed to process message "create_thin 1".`,
+			fmt.Sprintf("Thin pool %s-tpool (254:2) already contain thin device with device_id 1.", v.device()))
 	case k.transaction != v.transaction:
 		return refuse(failed, append([]string{fmt.Sprintf("WARNING: Thin pool %s has unexpected transaction id %d, expecting %d.",
 			v.path(), k.transaction, v.transaction)}, full...)...)

@@ -72,6 +72,16 @@ func (f *Fake) CutShort(vg, pool string) {
 	f.mustLV(vg, pool).transaction++
 }
 
+// CutInChange has a command end after the pool made its last change and before it
+// counted it: LVM tries that again with each change, and fails.
+func (f *Fake) CutInChange(vg, pool string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := f.mustLV(vg, pool)
+	v.kernel.transaction--
+	v.uncounted = true
+}
+
 // Wipe overwrites the beginning of a drive: LVM knows nothing of it any more.
 func (f *Fake) Wipe(path string) {
 	f.mu.Lock()
@@ -148,6 +158,13 @@ func (f *Fake) message(args []string) answer {
 			return fails("Invalid argument")
 		}
 		k.held = false
+	case "set_transaction_id":
+		from, err1 := strconv.ParseInt(words[1], 10, 64)
+		to, err2 := strconv.ParseInt(words[2], 10, 64)
+		if err1 != nil || err2 != nil || k.transaction != from {
+			return fails("Invalid argument")
+		}
+		k.transaction, p.uncounted = to, false
 	case "delete":
 		id, err := strconv.ParseInt(words[1], 10, 64)
 		if err != nil || k.thins[id] == nil {

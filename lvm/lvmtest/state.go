@@ -85,8 +85,10 @@ type lv struct {
 	noZero      bool
 	discards    string // "" means passdown
 	transaction int64
-	layered     bool
-	kernel      *kernelPool
+	// uncounted: the kernel has made the last change and not counted it.
+	uncounted bool
+	layered   bool
+	kernel    *kernelPool
 	// doomed is the number of a thin that LVM has queued a delete for.
 	doomed int64
 

@@ -35,6 +35,9 @@ type Env struct {
 	// Freeze leaves the device of an active LV suspended, for a pool the one that
 	// is the pool.
 	Freeze func(t *testing.T, vg, lv string)
+	// Uncount has the kernel's pool, which is active, count one change less than it
+	// has made.
+	Uncount func(t *testing.T, vg lvm.VG, pool string)
 	// Sign puts a filesystem's signature on a drive.
 	Sign func(t *testing.T, path string)
 }
@@ -73,6 +76,7 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"Backup", testBackup},
 		{"Salvage", testSalvage},
 		{"Frozen", testFrozen},
+		{"ChangeUncounted", testUncounted},
 		{"Thin", testThin},
 		{"ThinStale", testStale},
 		{"Snapshot", testSnapshot},

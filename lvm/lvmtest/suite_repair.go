@@ -120,6 +120,30 @@ func testFrozen(h *host) {
 	h.Write(h.T, vg.Name, "v-a", mib)
 }
 
+// testUncounted: a pool that has made a change and not counted it counts it.
+func testUncounted(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	h.thin(vg, "v-b", 16*mib)
+	h.Uncount(h.T, vg, "pool")
+	status, err := h.lvm.PoolStatus(h.ctx, vg.Name, "pool")
+	h.ok(err)
+	if pool, _ := h.report(vg).LV("pool"); pool.TransactionID != status.TransactionID+1 {
+		h.Fatalf("transaction %d in LVM, %d in the kernel", pool.TransactionID, status.TransactionID)
+	}
+	if err := h.lvm.CompleteChange(h.ctx, vg, "pool", status.TransactionID+7); err == nil {
+		h.Error("another count is changed")
+	}
+	h.ok(h.lvm.CompleteChange(h.ctx, vg, "pool", status.TransactionID))
+	h.thin(vg, "v-c", 16*mib)
+	thins, err := h.lvm.ThinDevices(h.ctx, vg, "pool")
+	h.ok(err)
+	if len(thins) != 3 {
+		h.Errorf("thins after it: %v", thins)
+	}
+}
+
 // testThinDevices: what the pool's own metadata say, with the pool up and off.
 func testThinDevices(h *host) {
 	vg := h.vg(1)

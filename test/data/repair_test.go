@@ -290,8 +290,11 @@ func TestNodeRepairFullMetadata(t *testing.T) {
 		_, err := rig.Sh(t.Context(), n.Node, write, volumes["reserved"].Target())
 		return err == nil
 	})
-	v, err := n.agent.Create(t.Context(), rig.Spec{Name: "new", Bytes: 16 * mib, Parameters: map[string]string{"driveClass": "reserved"}})
-	must(t, err)
+	var v *rig.Volume
+	must(t, insistEver(t.Context(), func(ctx context.Context) (err error) {
+		v, err = n.agent.Create(ctx, rig.Spec{Name: "new", Bytes: 16 * mib, Parameters: map[string]string{"driveClass": "reserved"}})
+		return err
+	}))
 	must(t, n.agent.Delete(t.Context(), v))
 
 	n.vg = n.poolOf(t, volumes["bare"]).VG

@@ -60,6 +60,9 @@ type Life struct {
 	// the command that it runs. Both are nil for an agent in a test's process.
 	Kill   func()
 	CutOff func()
+	// Doomed, where set, is told that Kill will come when the change has ended, at
+	// the latest.
+	Doomed func()
 	// Orders, where set, is called before each change, to bring new orders.
 	Orders func(*Life)
 	// Note, where set, is told of each change that has ended.
@@ -168,6 +171,9 @@ func (l *Life) Change(what string, change func()) error {
 
 // changeTruly is Change for an agent that is a process of its own.
 func (l *Life) changeTruly(what string, d Deed, change func()) {
+	if l.Doomed != nil && d.How.KillsAgent() {
+		l.Doomed()
+	}
 	switch d.How {
 	case Before:
 		l.Kill()

@@ -30,8 +30,9 @@ type Order struct {
 func Obedient() *Life {
 	last := 0
 	return &Life{
+		// Who asks whether the death has come takes no order back that is being carried out.
+		Doomed: func() { leave(StruckFile, "agent") },
 		Kill: func() {
-			leave(StruckFile, "agent")
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // it comes in a moment
 		},
