@@ -320,20 +320,23 @@ func TestNodeRepairFullMetadata(t *testing.T) {
 	}
 }
 
-// fillMetadata takes snapshots behind LVM's back, and has each cost as much as it
-// can, until the pool has no block of metadata left.
+// fillMetadata makes thins behind LVM's back, each of which takes a block, and then
+// has writes break what a snapshot shares, until the pool has no block of metadata left.
 func (n *hurt) fillMetadata(t *testing.T, v *rig.Volume) (status string) {
 	t.Helper()
 	return n.sh(t, `vg=$1 name=$2 volume=$3
 		pool=${vg/-/--}-pool-tpool
 		id=$(lvs --noheadings -o thin_id "$vg/$name" | tr -d ' ')
-		for ((i = 1000; i < 1400; i++)); do
+		for ((i = 10000; i < 20000; i++)); do dmsetup message "$pool" 0 "create_thin $i" 2>/dev/null || break; done
+		dmsetup status "$pool" >&2
+		writes=() # one in each leaf of the volume's tree of chunks
+		for ((chunk = 0; chunk < 3200; chunk += 60)); do writes+=(-c "pwrite -q $((chunk * 64))k 4k"); done
+		for ((i = 1000; i < 1100; i++)); do
+			xfs_io -d "${writes[@]}" /dev/mapper/"$volume" 2>/dev/null || break
+			dmsetup status "$pool" | grep -q ' rw ' || break
 			dmsetup suspend "$volume"
-			dmsetup message "$pool" 0 "create_snap $i $id" || { dmsetup resume "$volume"; break; }
+			dmsetup message "$pool" 0 "create_snap $i $id" || true
 			dmsetup resume "$volume"
-			for ((chunk = 0; chunk < 3200; chunk += 60)); do
-				dd if=/dev/zero of=/dev/mapper/"$volume" bs=4k seek=$((chunk * 16)) count=1 oflag=direct conv=notrunc status=none 2>/dev/null || break 2
-			done
 		done
 		dmsetup status "$pool"`, "lvme-"+strings.Split(v.ID, "/")[1], strings.Split(v.ID, "/")[2], mapped(v))
 }
