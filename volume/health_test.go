@@ -42,7 +42,7 @@ func TestVolumeHealth(t *testing.T) {
 			all, err := s.VolumeHealth(t.Context(), Key{"store001", p.id, tc.entry.lv})
 			var got []string
 			for _, a := range all {
-				got = append(got, string(a.Effect)+" "+a.Reason)
+				got = append(got, string(a.Effect)+" "+string(a.Reason))
 			}
 			if err != nil || !slices.Equal(got, tc.want) {
 				t.Errorf("%q, %v; want %q", got, err, tc.want)
@@ -115,7 +115,7 @@ func TestHungPool(t *testing.T) {
 	pools := s.Pools(ctx)
 	kernel.hang(pools[0].VG)
 	defer kernel.hang("")
-	severity := func(reason string) Effect {
+	severity := func(reason Reason) Effect {
 		all, _ := s.StorageHealth(ctx)
 		for _, h := range all {
 			if h.VG == pools[0].VG && h.Ailment.Reason == reason {
