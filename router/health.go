@@ -86,8 +86,12 @@ func (w *watch) round(ctx context.Context) {
 	}
 }
 
-// ask asks one agent, unless it has not answered the question before.
+// ask asks one agent, unless it has gone meanwhile or has not answered the question
+// before.
 func (w *watch) ask(ctx context.Context, store string, a *agent) {
+	if now, _, _ := w.router.fleet.look(store, false); now != a {
+		return
+	}
 	rec := w.begin(store)
 	if rec == nil {
 		return

@@ -149,3 +149,51 @@ func TestHungPool(t *testing.T) {
 	kernel.hang("")
 	eventually(t, "it answers again", func() bool { return severity("PoolDoesNotAnswer") == "" })
 }
+
+// TestStorageHealthTellsEarly of what is to come, of each pool with its drives.
+func TestStorageHealthTellsEarly(t *testing.T) {
+	p, q := testPool(drive.PerDrive, 1), testPool(drive.PerDrive, 1)
+	q.id = "other001"
+	p.watched.conditions = []condition{{stopped, MetadataNearlyFull, "m"}, {filling, PoolFilling, "m"}}
+	p.drives = []PoolDrive{{Model: "M", Serial: "S1"}}
+	q.failing, q.missing = "m", 1
+	s := &Store{key: "store001", pools: map[string]*pool{p.id: p, q.id: q}}
+	all, pools := s.StorageHealth(t.Context())
+	var got []string
+	for _, h := range all {
+		got = append(got, strings.Join([]string{h.VG, string(h.Ailment.Effect), string(h.Ailment.Reason), h.Drives}, " "))
+	}
+	want := []string{
+		VGName(p.id) + " degraded MetadataNearlyFull M S1", VGName(p.id) + " early PoolFilling M S1",
+		VGName(q.id) + " inaccessible DriveMissing " + q.driveNames(), VGName(q.id) + " degraded DriveFailing " + q.driveNames(),
+	}
+	if pools != 2 || !slices.Equal(got, want) {
+		t.Errorf("%q of %d pools, want %q", got, pools, want)
+	}
+}
+
+func TestReasons(t *testing.T) {
+	order := []Effect{Early, Degraded, Inaccessible}
+	for i, e := range order {
+		for j, o := range order {
+			if e.Exceeds(o) != (i > j) {
+				t.Errorf("%s exceeds %s: %t", e, o, e.Exceeds(o))
+			}
+		}
+		if !e.Exceeds("") {
+			t.Errorf("%s is no worse than nothing", e)
+		}
+	}
+	var early, thin []Reason
+	for _, r := range Reasons {
+		if r.IsEarly() {
+			early = append(early, r)
+		}
+		if r.ThinOnly() {
+			thin = append(thin, r)
+		}
+	}
+	if !slices.Equal(early, []Reason{PoolFilling, MetadataFilling}) || len(thin) != len(Reasons)-4 || DriveFailing.ThinOnly() || Reason("Unheard").ThinOnly() {
+		t.Errorf("early %q, of thin volumes only %q", early, thin)
+	}
+}
