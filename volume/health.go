@@ -41,7 +41,10 @@ const (
 	DriveAway          Reason = "DriveAway"
 	DriveMissing       Reason = "DriveMissing"
 	DriveFailing       Reason = "DriveFailing"
+	DriveDoesNotAnswer Reason = "DriveDoesNotAnswer"
+	DriveNotReadable   Reason = "DriveNotReadable"
 	PoolNotSeen        Reason = "PoolNotSeen"
+	PoolStuck          Reason = "PoolStuck"
 	PoolFilling        Reason = "PoolFilling"
 	PoolNearlyFull     Reason = "PoolNearlyFull"
 	PoolFull           Reason = "PoolFull"
@@ -55,8 +58,8 @@ const (
 
 // Reasons are all of a pool's.
 var Reasons = []Reason{
-	DriveAway, DriveMissing, DriveFailing, PoolNotSeen, PoolFilling, PoolNearlyFull, PoolFull, PoolReadOnly, PoolNeedsCheck,
-	PoolFailed, PoolDoesNotAnswer, MetadataFilling, MetadataNearlyFull,
+	DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, PoolNotSeen, PoolStuck, PoolFilling, PoolNearlyFull,
+	PoolFull, PoolReadOnly, PoolNeedsCheck, PoolFailed, PoolDoesNotAnswer, MetadataFilling, MetadataNearlyFull,
 }
 
 // IsEarly says that it is no more than an early warning.
@@ -65,7 +68,7 @@ func (r Reason) IsEarly() bool { return r == PoolFilling || r == MetadataFilling
 // ThinOnly says that thick volumes of the pool do not mind.
 func (r Reason) ThinOnly() bool {
 	switch r {
-	case DriveAway, DriveMissing, DriveFailing, PoolNotSeen:
+	case DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, PoolNotSeen, PoolStuck:
 		return false
 	}
 	return slices.Contains(Reasons, r)
@@ -142,8 +145,16 @@ func (p *pool) driveAilments() []Ailment {
 	case p.missing > 0:
 		all = append(all, Ailment{lost, DriveMissing, fmt.Sprintf("%d of its drives missing; here are %s; %s", p.missing, p.driveNames(), step)})
 	}
-	if p.stale != "" {
+	switch now := p.now.Load(); {
+	case now != nil && now.hung:
+		all = append(all, Ailment{Inaccessible, DriveDoesNotAnswer, now.why + "; see the kernel's log, reset it (nvme reset) or pull it out"})
+	case now != nil:
+		all = append(all, Ailment{lost, DriveNotReadable, now.why + "; see the kernel's log, and reset or replace it"})
+	case p.stale != "":
 		all = append(all, Ailment{Degraded, PoolNotSeen, "could not be looked at: " + p.stale + "; the agent tries again by itself"})
+	}
+	if p.stuck != "" {
+		all = append(all, Ailment{Inaccessible, PoolStuck, p.stuck})
 	}
 	if p.failing != "" {
 		all = append(all, Ailment{Degraded, DriveFailing, p.failing + "; replace it, and until then it gets no new volumes"})

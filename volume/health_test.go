@@ -28,6 +28,10 @@ func TestVolumeHealth(t *testing.T) {
 		"its pool is full":           {drive.PerDrive, func(p *pool) { p.watched.conditions = []condition{{full, "PoolFull", "m"}} }, thin, []string{"degraded PoolFull"}},
 		"its pool has failed":        {drive.PerDrive, func(p *pool) { p.watched.conditions = []condition{{broken, "PoolFailed", "m"}} }, thin, []string{"inaccessible PoolFailed"}},
 		"a thick one does not mind":  {drive.PerDrive, func(p *pool) { p.watched.conditions = []condition{{broken, "PoolFailed", "m"}} }, thick, nil},
+		"its drive hangs":            {drive.Mirrored, func(p *pool) { p.hush(&silence{hung: true, why: "m"}) }, thick, []string{"inaccessible DriveDoesNotAnswer"}},
+		"its drive has errors":       {drive.PerDrive, func(p *pool) { p.hush(&silence{why: "m"}) }, thin, []string{"inaccessible DriveNotReadable"}},
+		"one of two has errors":      {drive.Mirrored, func(p *pool) { p.hush(&silence{why: "m"}) }, thin, []string{"degraded DriveNotReadable"}},
+		"it was pulled out in use":   {drive.PerDrive, func(p *pool) { p.stuck = "m" }, thin, []string{"inaccessible PoolStuck"}},
 		"its drive fails":            {drive.PerDrive, func(p *pool) { p.failing = "m" }, thick, []string{"degraded DriveFailing"}},
 		"half of its mirror is gone": {drive.Mirrored, func(p *pool) { p.missing = 1 }, thin, []string{"degraded DriveMissing"}},
 		"half of its stripes":        {drive.Striped, func(p *pool) { p.missing = 1 }, thin, []string{"inaccessible DriveMissing"}},
@@ -193,7 +197,7 @@ func TestReasons(t *testing.T) {
 			thin = append(thin, r)
 		}
 	}
-	if !slices.Equal(early, []Reason{PoolFilling, MetadataFilling}) || len(thin) != len(Reasons)-4 || DriveFailing.ThinOnly() || Reason("Unheard").ThinOnly() {
+	if !slices.Equal(early, []Reason{PoolFilling, MetadataFilling}) || len(thin) != len(Reasons)-7 || DriveFailing.ThinOnly() || Reason("Unheard").ThinOnly() {
 		t.Errorf("early %q, of thin volumes only %q", early, thin)
 	}
 }
