@@ -56,23 +56,19 @@ const (
 	MetadataNearlyFull Reason = "MetadataNearlyFull"
 )
 
+// ofAll are those of whatever volumes are in the pool.
+var ofAll = []Reason{DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, PoolNotSeen, PoolStuck}
+
 // Reasons are all of a pool's.
-var Reasons = []Reason{
-	DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, PoolNotSeen, PoolStuck, PoolFilling, PoolNearlyFull,
-	PoolFull, PoolReadOnly, PoolNeedsCheck, PoolFailed, PoolDoesNotAnswer, MetadataFilling, MetadataNearlyFull,
-}
+var Reasons = slices.Concat(ofAll, []Reason{
+	PoolFilling, PoolNearlyFull, PoolFull, PoolReadOnly, PoolNeedsCheck, PoolFailed, PoolDoesNotAnswer, MetadataFilling, MetadataNearlyFull,
+})
 
 // IsEarly says that it is no more than an early warning.
 func (r Reason) IsEarly() bool { return r == PoolFilling || r == MetadataFilling }
 
 // ThinOnly says that thick volumes of the pool do not mind.
-func (r Reason) ThinOnly() bool {
-	switch r {
-	case DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, PoolNotSeen, PoolStuck:
-		return false
-	}
-	return slices.Contains(Reasons, r)
-}
+func (r Reason) ThinOnly() bool { return slices.Contains(Reasons, r) && !slices.Contains(ofAll, r) }
 
 // Ailment is one thing that is wrong with a volume or a pool.
 type Ailment struct {
