@@ -31,7 +31,7 @@ REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./n
 OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture)
 REALRUN := ^Test(Real|Bed|Enter)
 # Those from outside that every change runs. The others take minutes each: test-full.
-NODETESTS ?= PowerCut|Reboot
+NODETESTS ?= PowerCut|Reboot|Torture
 # Which rounds of csi-sanity, and how long the data tests: all and full in test-full.
 export LVME_SANITY ?= thin-mount
 export LVME_DATA ?= short

@@ -22,7 +22,7 @@ type Host struct {
 	// Runner starts the host's programs, Kernel reads device-mapper, Blocks
 	// overwrites devices.
 	Runner run.Runner
-	Kernel dm.Reader
+	Kernel dm.Kernel
 	Blocks volume.Blocks
 	// Machine is what the host record is bound to.
 	Machine hostrecord.Machine

@@ -32,6 +32,7 @@ const (
 // looks is what the agent remembers between two looks at its drives.
 type looks struct {
 	next  time.Time        // when the next is due at the latest
+	early time.Time        // when it is due if some pool cannot be asked
 	stamp hostrecord.Stamp // of the host record before the last one
 	fault string           // of the last one, logged already
 	notes string           // of the last plan, logged already
@@ -78,7 +79,7 @@ func (a *Agent) watch(ctx context.Context) <-chan struct{} {
 
 // due says whether it is time for a look.
 func (a *Agent) due(ctx context.Context, now time.Time) bool {
-	if now.After(a.looks.next) {
+	if s := a.Store(); now.After(a.looks.next) || s != nil && now.After(a.looks.early) && s.Ailing() {
 		return true
 	}
 	if a.host.Stalls != nil {
@@ -105,10 +106,7 @@ func (a *Agent) look(ctx context.Context) {
 	if err == nil {
 		err = a.takeAutomatic(ctx, a.Store())
 	}
-	a.looks.next = time.Now().Add(lookEvery)
-	if s := a.Store(); s != nil && s.Ailing() {
-		a.looks.next = time.Now().Add(ailingEvery)
-	}
+	a.looks.next, a.looks.early = time.Now().Add(lookEvery), time.Now().Add(ailingEvery)
 	if err != nil {
 		a.looks.next = time.Now().Add(retryAfter)
 	}

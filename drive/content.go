@@ -110,7 +110,8 @@ func parseSignatures(out string) []string {
 	return types
 }
 
-// readEnds reads the first and the last MiB. With exclusive it asks the kernel
+// readEnds reads the first and the last MiB, from the drive and not from the
+// kernel's cache, which still has them when a drive has begun to fail. With exclusive it asks the kernel
 // for the drive alone, which tells of every user at once, those included that
 // leave no trace in sysfs (a file system mounted in another mount namespace,
 // ZFS). It is asked only of drives that look unused: a short exclusive open
@@ -131,6 +132,7 @@ func readEnds(device string, size int64, exclusive bool) (blank, busy bool, err 
 	defer func() { _ = f.Close() }() // nothing was written
 	blank = true
 	for _, off := range []int64{0, max(0, size-endBytes)} {
+		_ = unix.Fadvise(int(f.Fd()), off, min(size, endBytes), unix.FADV_DONTNEED) // advice: an old kernel's cache may answer
 		zeros, err := readZeros(f, off, min(size, endBytes))
 		if err != nil {
 			return false, busy, fmt.Errorf("read %d bytes at %d: %w", min(size, endBytes), off, err)

@@ -61,14 +61,13 @@ func (l *LVM) backup(ctx context.Context, vg VG, file string) (Saved, error) {
 	return saved, err
 }
 
-// The lines of a backup that say what it is (lvm2, lib/format_text/export.c).
+// The lines of a VG's metadata that say what it is (lvm2,
+// lib/format_text/export.c). They are indented in files, and not on drives.
 var (
 	backupTime  = regexp.MustCompile(`^creation_time = (\d{1,12})(\s|$)`)
 	backupVG    = regexp.MustCompile(`^([A-Za-z0-9+_.-]+) \{$`)
-	backupUUID  = regexp.MustCompile(`^\tid = "([A-Za-z0-9-]+)"$`)
-	backupPV    = regexp.MustCompile(`^\t\t\tid = "([A-Za-z0-9-]+)"$`)
-	backupLVs   = regexp.MustCompile(`^\tlogical_volumes \{$`)
-	backupSeqno = regexp.MustCompile(`^\tseqno = (\d{1,18})$`)
+	backupUUID  = regexp.MustCompile(`^id = "([A-Za-z0-9-]+)"$`)
+	backupSeqno = regexp.MustCompile(`^seqno = (\d{1,18})$`)
 )
 
 // ReadBackup reads what a file that Backup has made says of itself. One that is
@@ -90,42 +89,54 @@ func ReadBackup(file string) (Saved, error) {
 
 func parseBackup(lines *bufio.Scanner) (Saved, error) {
 	var s Saved
-	var whole, head = false, true
+	var blocks []string // that are open
 	for lines.Scan() {
-		line := lines.Text()
-		if head = head && !backupLVs.MatchString(line); head {
-			s.take(line)
-		}
-		if line != "" {
-			whole = line == "}"
+		line := strings.TrimSpace(lines.Text())
+		s.take(line, blocks)
+		switch name, opens := strings.CutSuffix(line, " {"); {
+		case opens:
+			blocks = append(blocks, name)
+		case line == "}" && len(blocks) > 0:
+			blocks = blocks[:len(blocks)-1]
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return Saved{}, err
 	}
-	if s.VG == "" || s.UUID == "" || s.Seqno == 0 || s.At.IsZero() || !whole {
+	if s.VG == "" || s.UUID == "" || s.Seqno == 0 || s.At.IsZero() || len(blocks) > 0 {
 		return Saved{}, fmt.Errorf("%w: it is no whole copy of a VG's metadata", ErrReport)
 	}
 	return s, nil
 }
 
-// take reads one line of the head.
-func (s *Saved) take(line string) {
-	if m := backupTime.FindStringSubmatch(line); m != nil && s.At.IsZero() {
+// take reads one line in these blocks.
+func (s *Saved) take(line string, blocks []string) {
+	number := func(of *regexp.Regexp) int64 {
+		m := of.FindStringSubmatch(line)
+		if m == nil {
+			return 0
+		}
 		n, _ := strconv.ParseInt(m[1], 10, 64) // digits only, by the expression
-		s.At = time.Unix(n, 0).UTC()
+		return n
 	}
-	if m := backupVG.FindStringSubmatch(line); m != nil && s.VG == "" {
-		s.VG = m[1]
-	}
-	if m := backupUUID.FindStringSubmatch(line); m != nil && s.UUID == "" {
-		s.UUID = m[1]
-	}
-	if m := backupPV.FindStringSubmatch(line); m != nil {
-		s.PVs = append(s.PVs, m[1])
-	}
-	if m := backupSeqno.FindStringSubmatch(line); m != nil && s.Seqno == 0 {
-		s.Seqno, _ = strconv.ParseInt(m[1], 10, 64)
+	uuid := backupUUID.FindStringSubmatch(line)
+	switch {
+	case len(blocks) == 0:
+		if n := number(backupTime); n > 0 && s.At.IsZero() {
+			s.At = time.Unix(n, 0).UTC()
+		}
+		if m := backupVG.FindStringSubmatch(line); m != nil && s.VG == "" {
+			s.VG = m[1]
+		}
+	case len(blocks) == 1 && blocks[0] == s.VG:
+		if uuid != nil && s.UUID == "" {
+			s.UUID = uuid[1]
+		}
+		if n := number(backupSeqno); n > 0 && s.Seqno == 0 {
+			s.Seqno = n
+		}
+	case len(blocks) == 3 && blocks[1] == "physical_volumes" && uuid != nil:
+		s.PVs = append(s.PVs, uuid[1])
 	}
 }
 

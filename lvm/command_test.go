@@ -12,11 +12,13 @@ import (
 	"github.com/lvme/lvme/internal/run"
 )
 
-// kernel is a dm.Reader with fixed devices; a path in away is not present.
+// kernel is a dm.Kernel with fixed devices; a path in away is not present.
 type kernel struct {
 	status map[string]string // device name: "type params"
 	info   map[string]dm.Info
 	away   []string
+	// flushed, where set, gets the drives that were flushed.
+	flushed *[]string
 }
 
 func (k kernel) Status(_ context.Context, name string) ([]dm.Target, error) {
@@ -41,6 +43,13 @@ func (k kernel) Deps(context.Context, string) ([]dm.Dep, error) { return nil, ni
 func (k kernel) Names(context.Context) ([]string, error) { return nil, nil }
 
 func (k kernel) Read(context.Context, string, int64, int) ([]byte, error) { return nil, dm.ErrNotFound }
+
+func (k kernel) Flush(_ context.Context, path string) error {
+	if k.flushed != nil {
+		*k.flushed = append(*k.flushed, path)
+	}
+	return nil
+}
 
 func (k kernel) Present(path string) error {
 	if slices.Contains(k.away, path) {
@@ -95,14 +104,21 @@ var calls = map[string]func(context.Context, *LVM, VG) error{
 
 var active = kernel{info: map[string]dm.Info{"lvme--x-v--a": {Live: true, Node: "/dev/mapper/lvme--x-v--a"}}}
 
+// toggles are the calls whose effect a power cut ends.
+var toggles = []string{"Activate", "Deactivate", "ActivateDegraded", "Refresh"}
+
 // TestEveryChange holds for each changing command that it is not killed, sees
-// the VG's drives alone, and is one command where one was promised.
+// the VG's drives alone, is one command where one was promised, and is durable
+// when it is answered.
 func TestEveryChange(t *testing.T) {
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
 			r := &runner{}
 			var observed int
-			l := New(r, active, WithObserver(func(_ string, _ time.Duration, err error, changes bool) {
+			var flushed []string
+			k := active
+			k.flushed = &flushed
+			l := New(r, k, WithObserver(func(_ string, _ time.Duration, err error, changes bool) {
 				if err == nil && changes {
 					observed++
 				}
@@ -116,6 +132,12 @@ func TestEveryChange(t *testing.T) {
 			}
 			if len(r.cmds) != want || observed != want {
 				t.Errorf("%d commands, %d observed, want %d", len(r.cmds), observed, want)
+			}
+			if slices.Contains(toggles, name) {
+				want = 0
+			}
+			if len(flushed) != want*len(testVG.Devices) {
+				t.Errorf("flushed %v, %d times each", flushed, want)
 			}
 			for _, c := range r.cmds {
 				if i := slices.Index(c.Args, "--devices"); !c.Changes || i < 0 || c.Args[i+1] != "/dev/nvme0n1,/dev/nvme1n1" {

@@ -18,13 +18,16 @@ import (
 // kernel says they are made of, and taken away by dmsetup, which needs neither
 // the drive nor LVM's metadata.
 
-// Lost says which devices of a VG lead to a drive that is gone.
+// Lost says which devices of a VG lead to a drive that is gone, or nowhere.
 type Lost struct {
 	// Dead are the names of the devices that can serve nothing any more, but
 	// for the lost legs of mirrors that work on.
 	Dead []string
 	// Degraded are those of mirrors that have lost a leg and work on.
 	Degraded []string
+	// Frozen are suspended: whoever uses them waits. While no command runs, one
+	// was killed in its middle.
+	Frozen []string
 }
 
 // Lost looks, without starting a program, for devices of vg whose drive was
@@ -46,7 +49,11 @@ func (l *LVM) Lost(ctx context.Context, vg VG) (Lost, error) {
 		case f == degraded:
 			lost.Degraded = append(lost.Degraded, d.Name)
 		}
+		if d.Suspended {
+			lost.Frozen = append(lost.Frozen, d.Name)
+		}
 	}
+	slices.Sort(lost.Frozen)
 	slices.Sort(lost.Dead)
 	slices.Sort(lost.Degraded)
 	return lost, nil

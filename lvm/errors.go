@@ -49,6 +49,9 @@ var (
 	ErrStaleThinID = errors.New("thin pool holds a volume that LVM does not know")
 	// ErrNeedsRepair: the pool's metadata did not pass thin_check.
 	ErrNeedsRepair = errors.New("thin pool needs repair")
+	// ErrReadOnlyPool: the pool takes no changes, since its metadata are full or
+	// could not be written.
+	ErrReadOnlyPool = errors.New("thin pool is read-only")
 	// ErrDuplicate: two drives claim to be the same PV, or two VGs the same name.
 	ErrDuplicate = errors.New("duplicate drive or volume group")
 	// ErrInactive: the command succeeded, but there is no usable device.
@@ -110,6 +113,7 @@ var kinds = []struct {
 	{ErrDuplicate, says(`Multiple VGs found with the same name|with duplicate PV devices`)},
 	{ErrTransaction, says(`unexpected transaction id|transaction_id is \d+, while expected`)},
 	{ErrStaleThinID, says(`already contain thin device with device_id`)},
+	{ErrReadOnlyPool, says(`with read only metadata`)},
 	{ErrNeedsRepair, says(`Manual repair required|needs_check flag|needs check`)},
 	{ErrNotSupported, says(`Required device-mapper target\(s\) not detected|Failure to communicate with kernel device-mapper driver|without using device-mapper kernel driver`)},
 	{ErrNoVG, says(`Volume group "[^"]*" not found`)},

@@ -16,7 +16,7 @@ import (
 var kindOf = map[string]error{
 	"notfound": ErrNotFound, "novg": ErrNoVG, "exists": ErrExists, "nospace": ErrNoSpace, "mdafull": ErrMetadataFull,
 	"inuse": ErrInUse, "missing": ErrMissingDevice, "unsupported": ErrNotSupported, "invalid": ErrInvalid, "notblank": ErrNotBlank,
-	"transaction": ErrTransaction, "stale": ErrStaleThinID, "repair": ErrNeedsRepair, "duplicate": ErrDuplicate,
+	"transaction": ErrTransaction, "stale": ErrStaleThinID, "repair": ErrNeedsRepair, "readonly": ErrReadOnlyPool, "duplicate": ErrDuplicate,
 	"nochange": errNoChange, "other": nil,
 }
 

@@ -94,7 +94,7 @@ func (l *LVM) activate(ctx context.Context, vg VG, lv string, mode ...string) er
 	if err != nil {
 		return fmt.Errorf("activate: %w", err)
 	}
-	said := l.change(ctx, vg, "lvchange", append(append([]string{"-ay", "-K"}, mode...), path)...)
+	said := l.toggle(ctx, vg, "lvchange", append(append([]string{"-ay", "-K"}, mode...), path)...)
 	if said != nil && !inItsOwnWords(said) {
 		return fmt.Errorf("activate %s: %w", path, said)
 	}
@@ -129,7 +129,7 @@ func (l *LVM) Deactivate(ctx context.Context, vg VG, lv string) error {
 	if err != nil {
 		return fmt.Errorf("deactivate: %w", err)
 	}
-	if err := l.change(ctx, vg, "lvchange", "-an", path); err != nil {
+	if err := l.toggle(ctx, vg, "lvchange", "-an", path); err != nil {
 		return fmt.Errorf("deactivate %s: %w", path, err)
 	}
 	return nil

@@ -40,11 +40,11 @@ const (
 // changes of one VG must be made one after another by the caller.
 type LVM struct {
 	runner  run.Runner
-	kernel  dm.Reader
+	kernel  dm.Kernel
 	observe Observer
 	// reads and statuses are the commands that read and the kernel's answers
 	// that were waited for in vain, by drive and by device.
-	reads, statuses              patience.Calls
+	reads, statuses, flushes     patience.Calls
 	readPatience, statusPatience time.Duration
 }
 
@@ -65,7 +65,7 @@ func WithPatience(read, status time.Duration) Option {
 }
 
 // New makes LVM out of a way to run programs and a way to read the kernel.
-func New(r run.Runner, k dm.Reader, opts ...Option) *LVM {
+func New(r run.Runner, k dm.Kernel, opts ...Option) *LVM {
 	l := &LVM{runner: r, kernel: k, observe: func(string, time.Duration, error, bool) {}, readPatience: readPatience, statusPatience: statusPatience}
 	for _, o := range opts {
 		o(l)
@@ -95,14 +95,15 @@ type VG struct {
 //   - nobody waits behind a writer that waits itself: with a report that hangs on
 //     a drive, a vgcreate of another drive would hold up every scan of the host.
 //   - no event activation, nothing in the log and nothing of the log on stdout:
-//     what is on stdout is the report.
+//     what is on stdout is the report. For that LVM must be silent as well: it
+//     says there that it scans again, in the middle of the report.
 //   - pools fail when full: lvconvert has no option that says so.
 //   - dates as seconds, yes and no as 1 and 0, hidden LVs by their plain name.
 const settings = `backup{backup=0 archive=0} ` +
 	`global{use_lvmpolld=0 prioritise_write_locks=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
 	`activation{monitoring=0 error_when_full=1} ` +
 	`devices{hints="none"} ` +
-	`log{verbose=0 silent=0 report_command_log=0 syslog=0} ` +
+	`log{verbose=0 silent=1 report_command_log=0 syslog=0} ` +
 	`report{time_format="%s" binary_values_as_numeric=1 mark_hidden_devices=0}`
 
 // command runs one LVM command against the given devices; without any it is
@@ -112,9 +113,13 @@ func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb 
 	if len(devices) > 0 {
 		full = append(full, "--devices", strings.Join(devices, ","), "--config", settings)
 	}
-	full = append(full, args...)
-	began := time.Now()
-	res, err := l.run(ctx, run.Cmd{Name: "lvm", Args: full, Changes: changes}, devices)
+	return l.invoke(ctx, changes, devices, append(full, args...), args)
+}
+
+// invoke runs LVM with arguments, of which an error tells those that are said.
+func (l *LVM) invoke(ctx context.Context, changes bool, devices, args, said []string) ([]byte, error) {
+	verb, began := args[0], time.Now()
+	res, err := l.run(ctx, run.Cmd{Name: "lvm", Args: args, Changes: changes}, devices)
 	switch {
 	case errors.Is(err, run.ErrNotInstalled):
 		err = fmt.Errorf("%w, install the package lvm2: %w", ErrNotInstalled, err)
@@ -122,7 +127,7 @@ func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb 
 		err = fmt.Errorf("%w: lvm %s: %w", ErrSilent, verb, err)
 		res.Took = time.Since(began)
 	case err == nil && res.Code != 0:
-		err = newError(verb, args, res)
+		err = newError(verb, said, res)
 	}
 	l.observe(verb, res.Took, err, changes)
 	return res.Stdout, err
@@ -149,12 +154,24 @@ func (l *LVM) status(ctx context.Context, name string) ([]dm.Target, error) {
 	return targets, err
 }
 
-// change runs one command that changes vg.
+// change runs one command that changes what vg is.
+//
+// LVM waits until the drives have taken what it wrote, and not until that would
+// outlive a power cut, as an answer has to. So the drives are flushed.
+func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) error {
+	if err := l.toggle(ctx, vg, verb, args...); err != nil {
+		return err
+	}
+	return l.Flush(ctx, vg.Devices)
+}
+
+// toggle runs one command that changes what of vg is active, or anything else
+// that a power cut ends anyway.
 //
 // All of its drives must be there. LVM would write some changes, such as tags,
 // to the drives that are left and take the others for lost from then on, even
 // when they come back.
-func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) error {
+func (l *LVM) toggle(ctx context.Context, vg VG, verb string, args ...string) error {
 	if err := checkDevices(vg.Devices); err != nil {
 		return err
 	}
@@ -164,6 +181,24 @@ func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) er
 		}
 	}
 	_, err := l.command(ctx, true, vg.Devices, verb, args...)
+	return err
+}
+
+// Flush has drives make durable all that was written to them. It fails with
+// ErrSilent when one does not answer.
+func (l *LVM) Flush(ctx context.Context, devices []string) error {
+	_, err := patience.Do(context.WithoutCancel(ctx), &l.flushes, l.readPatience, devices, func(ctx context.Context) (struct{}, error) {
+		var errs []error
+		for _, device := range devices {
+			if err := l.kernel.Flush(ctx, device); err != nil {
+				errs = append(errs, fmt.Errorf("flush %s: %w", device, err))
+			}
+		}
+		return struct{}{}, errors.Join(errs...)
+	})
+	if errors.Is(err, patience.ErrSilent) {
+		err = fmt.Errorf("%w: %w", ErrSilent, err)
+	}
 	return err
 }
 

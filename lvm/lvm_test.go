@@ -3,6 +3,7 @@ package lvm_test
 import (
 	"testing"
 
+	"github.com/lvme/lvme/lvm"
 	"github.com/lvme/lvme/lvm/lvmtest"
 )
 
@@ -26,7 +27,9 @@ func TestFake(t *testing.T) {
 					return path + "-again"
 				}
 			},
-			Sign: func(_ *testing.T, path string) { f.Sign(path, "ext4") },
+			Freeze: func(_ *testing.T, vg, lv string) { f.Freeze(vg, lv) },
+			Tear:   func(_ *testing.T, vg lvm.VG) { f.Tear(vg.Name) },
+			Sign:   func(_ *testing.T, path string) { f.Sign(path, "ext4") },
 		}
 	})
 }

@@ -65,15 +65,16 @@ func (l *LVM) ActivateDegraded(ctx context.Context, vg VG, lv string) error {
 	return l.activate(ctx, vg, lv, "--activationmode", "partial")
 }
 
-// Refresh gives an active mirror, or a mirrored pool, its legs anew: a drive
-// that was pulled out and is back is used again, and what it missed is copied
-// to it in the background. One command.
+// Refresh loads the devices of an active LV anew. A mirror, or a mirrored pool,
+// gets its legs: a drive that was pulled out and is back is used again, and what
+// it missed is copied to it in the background. What a command that was killed has
+// left suspended goes on. One command.
 func (l *LVM) Refresh(ctx context.Context, vg VG, lv string) error {
 	path, err := vg.path(lv)
 	if err != nil {
 		return fmt.Errorf("refresh: %w", err)
 	}
-	if err := l.change(ctx, vg, "lvchange", "--refresh", path); err != nil {
+	if err := l.toggle(ctx, vg, "lvchange", "--refresh", path); err != nil {
 		return fmt.Errorf("refresh %s: %w", path, err)
 	}
 	return nil

@@ -3,7 +3,10 @@ package lvm_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +62,7 @@ func newReal(t *testing.T) lvmtest.Env {
 		nothingSuspended(t)
 		wipe(t, realDrives(t)) // one that was pulled has another name now
 	})
-	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull,
+	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear, Freeze: freeze,
 		Sign: func(t *testing.T, path string) { must(t, "mkfs.ext4", "-q", path) }}
 }
 
@@ -98,6 +101,36 @@ func must(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %s: %v, exit %d: %s", name, strings.Join(args, " "), err, res.Code, res.Stderr)
 	}
 	return string(res.Stdout)
+}
+
+// freeze is what a command does before it changes a device.
+func freeze(t *testing.T, vg, lv string) {
+	t.Helper()
+	name := dm.DeviceName(vg, lv)
+	if _, err := dm.Open().Info(context.Background(), name+"-tpool"); err == nil {
+		name += "-tpool"
+	}
+	must(t, "dmsetup", "suspend", name)
+}
+
+// tear overwrites the text that the header of the metadata area points to, which
+// begins at 4096 (lvm2, lib/format_text/layout.h: struct mda_header).
+func tear(t *testing.T, vg lvm.VG) {
+	t.Helper()
+	f, err := os.OpenFile(vg.Devices[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const area, locations = 4096, 40
+	var text struct{ Offset, Size uint64 }
+	if err := binary.Read(io.NewSectionReader(f, area+locations, 16), binary.LittleEndian, &text); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(make([]byte, text.Size), area+int64(text.Offset))
+	if err := errors.Join(err, f.Sync()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // write goes around the page cache, so that a full pool is seen at once.

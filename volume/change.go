@@ -33,6 +33,9 @@ func (s *Store) lookAgainAt(ctx context.Context, p *pool) error {
 	}
 	s.mu.RUnlock()
 	report, err := s.LVM.Report(ctx, vg)
+	if err == nil {
+		err = s.settleReport(ctx, report)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -45,6 +48,15 @@ func (s *Store) lookAgainAt(ctx context.Context, p *pool) error {
 	}
 	s.changedByReport(p)
 	return nil
+}
+
+// settleReport makes durable what a report tells: whoever changed the VG may have
+// ended before it had, and from now on others are told of it.
+func (s *Store) settleReport(ctx context.Context, r lvm.VGReport) error {
+	if s.ReadOnly {
+		return nil
+	}
+	return s.LVM.Flush(ctx, r.VG().Devices)
 }
 
 const (
@@ -130,6 +142,8 @@ func (s *Store) apply(ctx context.Context, p *pool, command func(lvm.VG) error, 
 	if err := command(p.vg); err != nil {
 		if lookErr := s.reload(ctx, p); lookErr != nil {
 			klog.FromContext(ctx).Error(lookErr, "after a failed command", "vg", VGName(p.id))
+		} else if thawErr := s.thaw(ctx, p); thawErr != nil {
+			klog.FromContext(ctx).Error(thawErr, "after a failed command", "vg", VGName(p.id))
 		}
 		return domainError(err)
 	}
@@ -154,6 +168,7 @@ var domainErrors = []struct{ lvm, domain error }{
 	{lvm.ErrTransaction, ErrPrecondition},
 	{lvm.ErrStaleThinID, ErrPrecondition},
 	{lvm.ErrNeedsRepair, ErrPrecondition},
+	{lvm.ErrReadOnlyPool, ErrPrecondition},
 	{lvm.ErrDuplicate, ErrPrecondition},
 	{lvm.ErrNotBlank, ErrPrecondition},
 	{lvm.ErrInactive, ErrUnavailable},

@@ -136,6 +136,8 @@ func (p *pool) driveAilments() []Ailment {
 	}
 	var all []Ailment
 	switch {
+	case p.away && p.bare != "":
+		return []Ailment{{Inaccessible, "VolumeGroupLost", p.problem()}}
 	case p.away:
 		return []Ailment{{Inaccessible, DriveAway, "not in this node: " + p.driveNames() + "; plug it in again"}}
 	case p.missing > 0:

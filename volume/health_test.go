@@ -72,7 +72,7 @@ func TestHealthOfWhatCannotBeLookedAt(t *testing.T) {
 
 // hungKernel does not answer for one pool, as when its drive hangs.
 type hungKernel struct {
-	dm.Reader
+	dm.Kernel
 	mu    sync.Mutex
 	pool  string
 	leave chan struct{}
@@ -90,7 +90,7 @@ func (k *hungKernel) Status(ctx context.Context, name string) ([]dm.Target, erro
 	if hangs {
 		<-leave
 	}
-	return k.Reader.Status(ctx, name)
+	return k.Kernel.Status(ctx, name)
 }
 
 func (k *hungKernel) hang(pool string) {
@@ -112,7 +112,7 @@ func TestHungPool(t *testing.T) {
 	cfg.Classes[0].Reserve, cfg.Classes[0].Thin.Overcommit = 20, 4
 	r := fakeRig(t)
 	fake := r.kernel.(*lvmtest.Fake)
-	kernel := &hungKernel{Reader: fake}
+	kernel := &hungKernel{Kernel: fake}
 	r.kernel = kernel
 	s := r.furnished(t, cfg)
 	ctx := t.Context()

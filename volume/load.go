@@ -168,6 +168,11 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 	if err != nil {
 		return err
 	}
+	if held != nil && rec != nil {
+		if seen, err = s.salvage(ctx, rec, seen); err != nil {
+			return err
+		}
+	}
 	here := s.ownVGs(ctx, seen, rec)
 	for id, vg := range here {
 		if err := s.takeIn(ctx, id, vg, seen.byPath); err != nil {
@@ -228,6 +233,9 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 			return fmt.Errorf("look at VG %s: %w", seen.Name, domainError(err))
 		}
 	}
+	if err := s.settleReport(ctx, seen); err != nil {
+		return fmt.Errorf("look at VG %s: %w", seen.Name, domainError(err))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := p.load(seen, drives); err != nil {
@@ -263,6 +271,7 @@ func (s *Store) settle(rec *hostrecord.Record, here map[string]lvm.VGReport, see
 		case !p.away:
 			p.leave()
 		}
+		p.bare = seen.bare(p.drives)
 		if p.away && rec != nil && !recorded[id] {
 			delete(s.pools, id)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,6 +41,9 @@ func (s *Store) revive(ctx context.Context, p *pool) error {
 		return err
 	}
 	s.unstick(p, "")
+	if err := s.thaw(ctx, p); err != nil {
+		return err
+	}
 	if err := s.recheck(ctx, p); err != nil {
 		return err
 	}
@@ -47,6 +51,40 @@ func (s *Store) revive(ctx context.Context, p *pool) error {
 		return s.refreshMirrors(ctx, p)
 	}
 	return nil
+}
+
+// thaw has devices go on that a command which was killed has left suspended:
+// whoever uses such a volume waits for ever. The pool's writer lock is held, so
+// that no command of ours is in the middle of it, and LVM waits for those of others.
+func (s *Store) thaw(ctx context.Context, p *pool) error {
+	lost, err := s.LVM.Lost(ctx, p.vg)
+	if err != nil || len(lost.Frozen) == 0 {
+		return err
+	}
+	klog.FromContext(ctx).Info("devices were left suspended by a command that was killed; they are loaded anew", "vg", VGName(p.id), "devices", lost.Frozen)
+	for _, lv := range s.lvsOf(p, lost.Frozen) {
+		err = errors.Join(err, domainError(s.LVM.Refresh(ctx, p.vg, lv)))
+	}
+	return err
+}
+
+// lvsOf are the LVs that devices are of or parts of, the pool first: what lies in
+// it waits for it.
+func (s *Store) lvsOf(p *pool, devices []string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	of := func(lv string) bool {
+		name := dm.DeviceName(VGName(p.id), lv)
+		return slices.ContainsFunc(devices, func(device string) bool {
+			rest, ok := strings.CutPrefix(device, name)
+			return ok && (rest == "" || rest[0] == '_' || rest[0] == '-' && !strings.HasPrefix(rest, "--"))
+		})
+	}
+	lvs := slices.DeleteFunc(slices.Sorted(maps.Keys(p.entries)), func(lv string) bool { return !of(lv) })
+	if of(poolLV) {
+		lvs = slices.Insert(lvs, 0, poolLV)
+	}
+	return lvs
 }
 
 // broken says that the kernel lets nobody write to the pool any more: its

@@ -50,9 +50,10 @@ type pool struct {
 
 	tags   vgRecord
 	drives []PoolDrive
-	// away: its drives are not in this node; only id, tags.class, tags.number
-	// and drives are known.
+	// away: its drives are not in this node, or without it; only id, tags.class,
+	// tags.number and drives are known. bare names a drive that is here without it.
 	away bool
+	bare string
 	// stale is why nothing here may be believed, "" for no reason: a command
 	// failed, and the report after it too.
 	stale string
@@ -229,6 +230,8 @@ func (p *pool) driveNames() string {
 // problem says why the pool takes no new volumes, "" for nothing.
 func (p *pool) problem() string {
 	switch {
+	case p.away && p.bare != "":
+		return "drive " + p.bare + " is in this node without its volume group: lvme doctor says what to do"
 	case p.away:
 		return "drive is not in this node: " + p.driveNames()
 	case p.reason() != "":

@@ -24,7 +24,7 @@ import (
 type rig struct {
 	real   bool
 	runner run.Runner
-	kernel dm.Reader
+	kernel dm.Kernel
 	blocks Blocks
 	drives func(context.Context) ([]drive.Drive, error)
 	// write puts data on an active device, or makes as much mapped.
@@ -37,6 +37,8 @@ type rig struct {
 type calls struct {
 	mu               sync.Mutex
 	changes, reports []string
+	// unflushed, of the fake, are the drives that a power cut would take changes from.
+	unflushed func() []string
 }
 
 func (c *calls) observe(verb string, _ time.Duration, _ error, changes bool) {
@@ -56,6 +58,11 @@ func (c *calls) take() string {
 	text := strings.Join(c.changes, " ")
 	if len(c.reports) > 0 {
 		text += fmt.Sprintf(" + %d reports", len(c.reports))
+	}
+	if c.unflushed != nil {
+		if drives := c.unflushed(); len(drives) > 0 {
+			text += fmt.Sprintf(", not flushed: %v", drives)
+		}
 	}
 	c.changes, c.reports = nil, nil
 	return text
@@ -143,6 +150,7 @@ func sickRig(t *testing.T) (*rig, *lvmtest.Fake) {
 	fake := lvmtest.New()
 	host := &fakeHost{Fake: fake}
 	r := &rig{runner: fake, kernel: fake, blocks: host, dir: t.TempDir(), write: host.write}
+	r.calls.unflushed = fake.Unflushed
 	for i := range 2 {
 		fake.AddDrive(fmt.Sprintf("/dev/nvme%dn1", i), 2<<30)
 	}

@@ -80,6 +80,19 @@ func (v sight) unheard(drives []PoolDrive) *silence {
 	return nil
 }
 
+// bare names the first of these drives that is in this node and can be read, ""
+// for none. LVM saw no VG of ours on it.
+func (v sight) bare(drives []PoolDrive) string {
+	for _, known := range drives {
+		for _, d := range v.drives {
+			if known.ID != "" && d.Is(known.ID) && d.Live() && d.Content.Probed {
+				return fmt.Sprintf("%s %s (%s)", d.Model, d.Serial, d.Path)
+			}
+		}
+	}
+	return ""
+}
+
 // shown says whether LVM may look at the drive.
 func shown(d drive.Drive) bool {
 	return d.Live() && d.Bytes > 0 && len(d.Partitions) == 0 && !d.Content.Silent
@@ -124,13 +137,13 @@ var errHeld = errors.New("a change of it has not ended: its drive may hang")
 // use is what the kernel says of a thin pool.
 type use struct{ thin, metadata int64 }
 
-// Ailing says that the drive of some pool cannot be asked, or that a pool waits
+// Ailing says that some pool or its drive cannot be asked, or that a pool waits
 // for something to end: whoever looks from time to time should look again soon.
 func (s *Store) Ailing() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, p := range s.pools {
-		if p.reason() != "" || p.stuck != "" || !p.slow().IsZero() {
+		if p.reason() != "" || p.stuck != "" || p.stale != "" || !p.slow().IsZero() {
 			return true
 		}
 	}

@@ -64,8 +64,9 @@ type Dep struct {
 	Gone bool
 }
 
-// Reader reads the state of device-mapper devices by name.
-type Reader interface {
+// Kernel is what device-mapper and drives say of themselves; all that it changes
+// is where a drive keeps what was written.
+type Kernel interface {
 	// Status is the device's targets in the order of their start. It does not
 	// flush or commit anything.
 	Status(ctx context.Context, name string) ([]Target, error)
@@ -80,6 +81,9 @@ type Reader interface {
 	Present(path string) error
 	// Read reads so many bytes of a block device, past the page cache.
 	Read(ctx context.Context, path string, offset int64, n int) ([]byte, error)
+	// Flush has a drive make durable all that it was given, of whomever. One
+	// without a volatile write cache has nothing to do.
+	Flush(ctx context.Context, path string) error
 }
 
 // DeviceName is the name under which LVM shows a logical volume to the

@@ -56,16 +56,16 @@ type header struct {
 	_         [7]byte
 }
 
-// Open is the Reader of this host's kernel. The control node is opened at the
+// Open is this host's kernel. The control node is opened at the
 // first reading, so that Open itself cannot fail.
-func Open() Reader { return &kernel{} }
+func Open() Kernel { return &kernel{} }
 
 type kernel struct {
 	mu      sync.Mutex
 	control *os.File
 }
 
-// Status implements Reader.
+// Status implements Kernel.
 func (k *kernel) Status(ctx context.Context, name string) ([]Target, error) {
 	h, data, err := k.ask(ctx, cmdStatus, name)
 	if err != nil {
@@ -78,7 +78,7 @@ func (k *kernel) Status(ctx context.Context, name string) ([]Target, error) {
 	return targets, nil
 }
 
-// Info implements Reader.
+// Info implements Kernel.
 func (k *kernel) Info(ctx context.Context, name string) (Info, error) {
 	h, _, err := k.ask(ctx, cmdInfo, name)
 	if err != nil {
@@ -96,7 +96,7 @@ func (k *kernel) Info(ctx context.Context, name string) (Info, error) {
 	return info, nil
 }
 
-// Deps implements Reader.
+// Deps implements Kernel.
 func (k *kernel) Deps(ctx context.Context, name string) ([]Dep, error) {
 	_, data, err := k.ask(ctx, cmdDeps, name)
 	if err != nil {
@@ -116,7 +116,7 @@ func (k *kernel) Deps(ctx context.Context, name string) ([]Dep, error) {
 	return deps, nil
 }
 
-// Names implements Reader.
+// Names implements Kernel.
 func (k *kernel) Names(ctx context.Context) ([]string, error) {
 	_, data, err := k.ask(ctx, cmdList, "")
 	if err != nil {
@@ -130,7 +130,7 @@ func (k *kernel) Names(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Present implements Reader.
+// Present implements Kernel.
 func (*kernel) Present(path string) error {
 	info, err := os.Stat(path)
 	switch {

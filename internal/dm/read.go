@@ -11,7 +11,7 @@ import (
 // pageSize is what reads past the page cache are aligned to.
 const pageSize = 4096
 
-// Read implements Reader. What others have written past the page cache is seen,
+// Read implements Kernel. What others have written past the page cache is seen,
 // and nothing of what is read stays in it.
 func (*kernel) Read(ctx context.Context, path string, offset int64, n int) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
@@ -28,4 +28,18 @@ func (*kernel) Read(ctx context.Context, path string, offset int64, n int) ([]by
 		return nil, err
 	}
 	return raw[at : at+n], nil
+}
+
+// Flush implements Kernel. The kernel leaves it at that when the drive has no
+// volatile cache.
+func (*kernel) Flush(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

@@ -23,11 +23,16 @@ type command struct {
 var withValue = []string{
 	"--devices", "--config", "-f", "-n", "-L", "-V", "-p", "-m", "-o", "--addtag", "--deltag", "--type", "--stripes", "--stripesize",
 	"--chunksize", "--poolmetadata", "--poolmetadatasize", "--poolmetadataspare", "--zero", "--discards", "--errorwhenfull",
-	"--metadatasize", "--physicalextentsize", "--setautoactivation", "--reportformat", "--configreport", "--activationmode",
+	"--metadatasize", "--physicalextentsize", "--setautoactivation", "--reportformat", "--configreport", "--activationmode", "--dump", "--settings",
 }
 
 var withoutValue = []string{"-an", "-ay", "-kn", "-Zn", "-Wn", "-s", "-T", "-K", "-a", "--yes", "--refresh", "--repair",
 	"--removemissing", "--restoremissing"}
+
+// toggles says that a command changes what is active, and nothing on the drives.
+func (c *command) toggles() bool {
+	return c.verb == "lvchange" && (c.has("-ay") || c.has("-an") || c.has("--refresh"))
+}
 
 func parseArgs(args []string) (*command, error) {
 	c := &command{verb: args[0], opts: map[string][]string{}}
@@ -89,6 +94,10 @@ func (f *Fake) look(c *command) {
 			continue
 		}
 		c.visible = append(c.visible, d)
+		if d.torn {
+			c.warnings = append(c.warnings, "WARNING: bad metadata text on "+d.path+" in mda1")
+			continue
+		}
 		if d.pv != nil && d.pv.vg != nil && !slices.Contains(c.vgs, d.pv.vg) {
 			c.vgs = append(c.vgs, d.pv.vg)
 		}

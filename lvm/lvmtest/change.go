@@ -134,6 +134,7 @@ func (f *Fake) lvchange(c *command) answer {
 	case c.has("-an"):
 		return v.deactivate()
 	case c.has("--refresh"):
+		delete(f.frozen, frozenDevice(v))
 		return v.refresh(c)
 	}
 	if _, a := c.lv(c.args[0]); a.code != 0 {

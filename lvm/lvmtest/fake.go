@@ -33,8 +33,9 @@ type Fake struct {
 	drives    []*drive
 	absent    bool
 	noTargets []string
-	lacks     []string // programs
-	extra     []string // devices of device-mapper that no LV is
+	lacks     []string        // programs
+	extra     []string        // devices of device-mapper that no LV is
+	frozen    map[string]bool // devices that are suspended
 	faults    []*Fault
 	holds     []*Hold
 	numbers   uint32 // of drives, given so far
@@ -42,7 +43,7 @@ type Fake struct {
 
 var (
 	_ run.Runner = (*Fake)(nil)
-	_ dm.Reader  = (*Fake)(nil)
+	_ dm.Kernel  = (*Fake)(nil)
 )
 
 // New makes a host without drives.
@@ -247,7 +248,7 @@ func (f *Fake) execute(c run.Cmd) run.Result {
 	verbs := map[string]func(*Fake, *command) answer{
 		"version": (*Fake).version, "fullreport": (*Fake).report,
 		"vgcreate": (*Fake).vgcreate, "vgremove": (*Fake).vgremove, "vgrename": (*Fake).vgrename, "vgchange": (*Fake).vgchange,
-		"vgcfgbackup": (*Fake).vgcfgbackup, "lvs": (*Fake).lvs, "pvremove": (*Fake).pvremove, "lvcreate": (*Fake).lvcreate, "lvconvert": (*Fake).lvconvert, "lvextend": (*Fake).lvextend,
+		"vgcfgbackup": (*Fake).vgcfgbackup, "pvck": (*Fake).pvck, "lvs": (*Fake).lvs, "pvremove": (*Fake).pvremove, "lvcreate": (*Fake).lvcreate, "lvconvert": (*Fake).lvconvert, "lvextend": (*Fake).lvextend,
 		"lvremove": (*Fake).lvremove, "lvrename": (*Fake).lvrename, "lvchange": (*Fake).lvchange,
 		"vgextend": (*Fake).vgextend, "vgreduce": (*Fake).vgreduce,
 	}
@@ -255,11 +256,16 @@ func (f *Fake) execute(c run.Cmd) run.Result {
 	if !known {
 		return refuse(2, "No such command '"+in.verb+"'.  Try 'lvm help'.").result()
 	}
-	if changes := !slices.Contains(reads, in.verb); changes != c.Changes {
+	if changes := !slices.Contains(reads, in.verb) && !in.has("--dump"); changes != c.Changes {
 		return refuse(99, fmt.Sprintf("Fake: %s is called with Changes %t.", in.verb, c.Changes)).result()
 	}
 	f.look(in)
 	a := do(f, in)
+	if c.Changes && !in.toggles() {
+		for _, d := range in.visible {
+			d.dirty = true
+		}
+	}
 	a.stderr = append(in.warnings, a.stderr...)
 	return a.result()
 }

@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/lvme/lvme/internal/dm"
 )
 
-// Status implements dm.Reader.
+// Status implements dm.Kernel.
 func (f *Fake) Status(ctx context.Context, name string) ([]dm.Target, error) {
 	f.hangStatus(name)
 	f.mu.Lock()
@@ -22,7 +23,7 @@ func (f *Fake) Status(ctx context.Context, name string) ([]dm.Target, error) {
 	return []dm.Target{{Length: d.size, Type: d.kind, Params: d.params}}, ctx.Err()
 }
 
-// Info implements dm.Reader.
+// Info implements dm.Kernel.
 func (f *Fake) Info(ctx context.Context, name string) (dm.Info, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -34,10 +35,10 @@ func (f *Fake) Info(ctx context.Context, name string) (dm.Info, error) {
 	if d.lv != nil {
 		uuid = "LVM-" + strings.ReplaceAll(d.lv.vg.uuid, "-", "") + strings.ReplaceAll(d.lv.uuid, "-", "")
 	}
-	return dm.Info{Name: name, UUID: uuid, Major: dmMajor, Minor: minor(name), Opened: d.opened, Live: true, ReadOnly: d.readOnly, Node: dm.Path(name)}, ctx.Err()
+	return dm.Info{Name: name, UUID: uuid, Major: dmMajor, Minor: minor(name), Opened: d.opened, Live: true, Suspended: f.frozen[name], ReadOnly: d.readOnly, Node: dm.Path(name)}, ctx.Err()
 }
 
-// Deps implements dm.Reader.
+// Deps implements dm.Kernel.
 func (f *Fake) Deps(ctx context.Context, name string) ([]dm.Dep, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,7 +56,7 @@ func (f *Fake) Deps(ctx context.Context, name string) ([]dm.Dep, error) {
 	return deps, ctx.Err()
 }
 
-// Names implements dm.Reader.
+// Names implements dm.Kernel.
 func (f *Fake) Names(ctx context.Context) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,7 +68,7 @@ func (f *Fake) Names(ctx context.Context) ([]string, error) {
 	return names, ctx.Err()
 }
 
-// Present implements dm.Reader.
+// Present implements dm.Kernel.
 func (f *Fake) Present(path string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,6 +76,38 @@ func (f *Fake) Present(path string) error {
 		return fmt.Errorf("%s: %w", path, dm.ErrNotFound)
 	}
 	return nil
+}
+
+// Flush implements dm.Kernel.
+func (f *Fake) Flush(ctx context.Context, path string) error {
+	f.mu.Lock()
+	d := f.drive(path)
+	if d == nil || d.away {
+		f.mu.Unlock()
+		return fmt.Errorf("open %s: %w", path, os.ErrNotExist)
+	}
+	hung := d.hung
+	f.mu.Unlock()
+	if hung != nil {
+		<-hung // nothing ends it
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d.dirty = false
+	return ctx.Err()
+}
+
+// Unflushed are the drives to which LVM wrote since they were last flushed.
+func (f *Fake) Unflushed() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var paths []string
+	for _, d := range f.drives {
+		if d.dirty && !d.away {
+			paths = append(paths, d.path)
+		}
+	}
+	return paths
 }
 
 // minor is a number that the device keeps and hardly shares.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lvme/lvme/internal/dm"
 	"github.com/lvme/lvme/internal/run"
+	"github.com/lvme/lvme/lvm"
 )
 
 // Lack takes a program off the host.
@@ -76,6 +77,36 @@ func (f *Fake) Wipe(path string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mustDrive(path).pv = nil
+}
+
+// Tear has a power cut take the end of the last change of a VG on one drive: LVM
+// finds none on it any more.
+func (f *Fake) Tear(vgName string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.drives {
+		if d.pv != nil && d.pv.vg != nil && d.pv.vg.name == vgName {
+			d.torn = true
+		}
+	}
+}
+
+// Freeze leaves the device of an LV suspended, as a command that is killed may.
+func (f *Fake) Freeze(vg, lv string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.frozen == nil {
+		f.frozen = map[string]bool{}
+	}
+	f.frozen[frozenDevice(f.mustLV(vg, lv))] = true
+}
+
+// frozenDevice is the device by which everything of an LV goes.
+func frozenDevice(v *lv) string {
+	if v.segType == "thin-pool" {
+		return v.poolDevice()
+	}
+	return v.device()
 }
 
 // AddDevice makes a device-mapper device that no LV is.
@@ -169,13 +200,48 @@ func (f *Fake) thinLS(args []string) answer {
 	return refuse(64, path+": No such file or directory (os error 2)")
 }
 
-// vgcfgbackup writes the head of such a file, and the LVs by their names.
+// vgcfgbackup copies a VG's metadata.
 func (f *Fake) vgcfgbackup(c *command) answer {
 	g, a := c.vg(c.args[0])
 	if g == nil {
 		return a
 	}
-	file := c.value("-f")
+	if a := f.copyText(g, c.value("-f")); a.code != 0 {
+		return a
+	}
+	return answer{stdout: fmt.Sprintf("  Volume group %q successfully backed up.\n", g.name)}
+}
+
+// pvck shows what the metadata area of a drive holds, and repairs it from a file.
+func (f *Fake) pvck(c *command) answer {
+	d := f.drive(c.args[0])
+	if d == nil || d.away || d.pv == nil || d.pv.vg == nil {
+		return no("No PV found on device %s.", c.args[0])
+	}
+	g := d.pv.vg
+	switch what := c.value("--dump"); {
+	case what == "headers" && d.torn:
+		return answer{code: failed, stderr: []string{"Found bad header or metadata values."}, stdout: "  label_header at 512\n" +
+			"  CHECK: metadata text at 7680 crc does not match mda_header_1.raw_locn[0].checksum\n  CHECK: failed to parse metadata text at 7680 size 1687\n"}
+	case what == "headers":
+		return answer{stdout: fmt.Sprintf("  label_header at 512\n  metadata text at 7680 crc 0xac389bc7 # vgname %s seqno %d\n", g.name, g.seqno)}
+	case what == "metadata_search" && c.has("-f"):
+		return f.copyText(g, c.value("-f"))
+	case what == "metadata_search":
+		return answer{stdout: fmt.Sprintf("  Searching for metadata at offset 4096 size 1044480\n  metadata at 4608 length 1105 crc 5384316f vg %s seqno %d id %s\n",
+			g.name, g.seqno, g.uuid)}
+	case !c.has("--repair") || c.value("-f") == "":
+		return refuse(badUsage, "No dump or repair option specified.")
+	}
+	if saved, err := lvm.ReadBackup(c.value("-f")); err != nil || saved.UUID != g.uuid {
+		return no("Empty file: %s", c.value("-f"))
+	}
+	d.torn, d.dirty = false, true
+	return answer{stdout: "  Writing metadata at 4608 length 1105 crc 0x5384316f mda1\n"}
+}
+
+// copyText writes the head of a VG's metadata, and the LVs by their names.
+func (f *Fake) copyText(g *vg, file string) answer {
 	if _, err := os.Stat(filepath.Dir(file)); err != nil {
 		return no("Couldn't create temporary text file name.")
 	}
@@ -194,7 +260,7 @@ func (f *Fake) vgcfgbackup(c *command) answer {
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		return no("%v", err)
 	}
-	return answer{stdout: fmt.Sprintf("  Volume group %q successfully backed up.\n", g.name)}
+	return answer{}
 }
 
 // lvs answers for one LV what a full report does not tell.
@@ -223,7 +289,7 @@ func (f *Fake) lvs(c *command) answer {
 	return answer{stdout: "  {\n      \"report\": [\n          { \"lv\": [ {" + strings.Join(pairs, ", ") + "} ] }\n      ]\n  }\n"}
 }
 
-// Read implements dm.Reader: of all that is on a drive it knows the beginning
+// Read implements dm.Kernel: of all that is on a drive it knows the beginning
 // of a pool's metadata.
 func (f *Fake) Read(ctx context.Context, path string, offset int64, n int) ([]byte, error) {
 	f.mu.Lock()

@@ -32,8 +32,12 @@ func (f *Fake) report(c *command) answer {
 	}
 	var orphans []*pv
 	for _, d := range c.visible {
-		if d.pv != nil && d.pv.vg == nil && len(c.args) == 0 {
+		switch {
+		case d.pv == nil || len(c.args) > 0:
+		case d.pv.vg == nil:
 			orphans = append(orphans, d.pv)
+		case d.torn:
+			orphans = append(orphans, &pv{uuid: d.pv.uuid, drive: d, mdaSize: d.pv.mdaSize, peStart: d.pv.peStart})
 		}
 	}
 	if len(orphans) > 0 {

@@ -18,6 +18,10 @@ type drive struct {
 	number uint32
 	// hung is closed when the drive answers again; nil while it does.
 	hung chan struct{}
+	// dirty: LVM wrote to it, and nobody flushed it since.
+	dirty bool
+	// torn: LVM cannot read the VG's metadata on it.
+	torn bool
 	pv   *pv
 }
 

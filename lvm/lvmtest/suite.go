@@ -16,7 +16,7 @@ import (
 // Env is a host on which Suite may do as it likes.
 type Env struct {
 	Runner run.Runner
-	Kernel dm.Reader
+	Kernel dm.Kernel
 	// Drives are the paths of at least three blank drives of 1 GiB or more.
 	Drives []string
 	// Write fills the first bytes of an active LV, as far as they fit.
@@ -29,6 +29,12 @@ type Env struct {
 	// Pull takes a drive out, in use or not; replug brings it back, perhaps under
 	// another path, which it says. It is back at the end of the test.
 	Pull func(t *testing.T, path string) (replug func() string)
+	// Tear spoils the text of the last change of a VG on one drive, and leaves the
+	// header that points to it.
+	Tear func(t *testing.T, vg lvm.VG)
+	// Freeze leaves the device of an active LV suspended, for a pool the one that
+	// is the pool.
+	Freeze func(t *testing.T, vg, lv string)
 	// Sign puts a filesystem's signature on a drive.
 	Sign func(t *testing.T, path string)
 }
@@ -65,6 +71,8 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"PoolOfTwoMinds", testThinDevices},
 		{"PoolSettings", testSettings},
 		{"Backup", testBackup},
+		{"Salvage", testSalvage},
+		{"Frozen", testFrozen},
 		{"Thin", testThin},
 		{"ThinStale", testStale},
 		{"Snapshot", testSnapshot},

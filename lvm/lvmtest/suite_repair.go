@@ -51,6 +51,75 @@ func testBackup(h *host) {
 	h.is("with a drive away", err, lvm.ErrMissingDevice)
 }
 
+// testSalvage: a VG whose last change was cut off is what it was before it. Other
+// VGs are seen all the while.
+func testSalvage(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	other := lvm.VG{Name: "lvme-other", Devices: h.Drives[1:2]}
+	h.ok(h.lvm.CreateVG(h.ctx, lvm.VGSpec{Name: other.Name, Devices: other.Devices, MetadataSize: 2 * mib, ExtentSize: extent}))
+	before := h.report(vg)
+	file := filepath.Join(h.TempDir(), "x.vg")
+	_, err := h.lvm.Salvage(h.ctx, vg, file)
+	h.is("nothing is torn", err, lvm.ErrNotTorn)
+	h.ok(h.lvm.ChangeVGTags(h.ctx, vg, []string{"cut"}, nil))
+	h.Tear(h.T, vg)
+	all, err := h.lvm.Scan(h.ctx, h.Drives[:2])
+	h.ok(err)
+	if len(all.VGs) != 1 || all.VGs[0].Name != other.Name || len(all.Orphans) != 1 || all.Orphans[0].Device != h.Drives[0] {
+		h.Fatalf("while it is torn: %+v", all)
+	}
+	stranger := vg
+	stranger.UUID = "FakeID-0000-0000-0000-0000-0000-999999"
+	_, err = h.lvm.Salvage(h.ctx, stranger, file)
+	h.is("another VG", err, lvm.ErrNoVG)
+	h.rec.Take()
+	saved, err := h.lvm.Salvage(h.ctx, vg, file)
+	h.ok(err)
+	if cmds := h.rec.Take(); cmds.Changes() != 1 || cmds.Reads() != 3 {
+		h.Errorf("Salvage took %v", cmds.Verbs())
+	}
+	after := h.report(vg)
+	if saved.Seqno != after.Seqno || saved.UUID != vg.UUID || len(after.LVs) != len(before.LVs) {
+		h.Errorf("saved %+v: %+v, before the change %+v", saved, after, before)
+	}
+	h.ok(h.lvm.ChangeVGTags(h.ctx, vg, []string{"again"}, nil))
+	if tags := h.report(vg).Tags; !slices.Contains(tags, "again") {
+		h.Errorf("tags after it: %v", tags)
+	}
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+}
+
+// testFrozen: what a command that was killed has left suspended is seen and goes on.
+func testFrozen(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	h.ok(h.lvm.CreateThick(h.ctx, vg, lvm.ThickSpec{Name: "v-t", Size: 16 * mib}))
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-t"))
+	frozen := func() []string {
+		lost, err := h.lvm.Lost(h.ctx, vg)
+		h.ok(err)
+		return lost.Frozen
+	}
+	if f := frozen(); len(f) > 0 {
+		h.Fatalf("before: %v", f)
+	}
+	for _, lv := range []string{"v-a", "v-t", "pool"} {
+		h.Freeze(h.T, vg.Name, lv)
+		if f := frozen(); len(f) != 1 {
+			h.Errorf("%s is suspended: %v", lv, f)
+		}
+		h.ok(h.lvm.Refresh(h.ctx, vg, lv))
+		if f := frozen(); len(f) > 0 {
+			h.Errorf("%s was refreshed: %v", lv, f)
+		}
+	}
+	h.Write(h.T, vg.Name, "v-a", mib)
+}
+
 // testThinDevices: what the pool's own metadata say, with the pool up and off.
 func testThinDevices(h *host) {
 	vg := h.vg(1)

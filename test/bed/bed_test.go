@@ -302,3 +302,33 @@ func TestPanicIsToldWithTheConsole(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestVolatileDrive: a power cut takes from a volatile drive what was not flushed, and nothing else.
+func TestVolatileDrive(t *testing.T) {
+	n := start(t, bed.Options{Seed: 1, Drives: []bed.Drive{{Serial: "V", Size: 1 << 30, Volatile: true}}})
+	dev := device(t, n, "V")
+	if cache := sh(t, n, "cat /sys/block/"+filepath.Base(dev)+"/queue/write_cache"); cache != "write back" {
+		t.Errorf("the guest takes its cache for %q", cache)
+	}
+	write := func(text string, block int, sync string) {
+		sh(t, n, fmt.Sprintf("yes %s | head -c 4096 | dd of=%s bs=4096 seek=%d oflag=direct,nonblock iflag=fullblock %s", text, dev, block, sync))
+	}
+	write("kept", 0, "conv=fsync")
+	for block := 1; block <= 64; block++ {
+		write("lost", block, "")
+	}
+	n.HardPowerCut()
+	must(t, "boot", func() error { return n.Boot(t.Context()) })
+	if f := n.Forgotten(); f.Written < 64 || f.Lost == 0 {
+		t.Errorf("it forgot %+v", f)
+	} else {
+		t.Logf("it forgot %+v", f)
+	}
+	dev = device(t, n, "V")
+	if got := sh(t, n, "head -c 4 "+dev); got != "kept" {
+		t.Errorf("block 0 begins with %q", got)
+	}
+	if got := sh(t, n, fmt.Sprintf("dd if=%s bs=4096 skip=1 count=64 status=none | tr -d '\\0' | wc -c", dev)); got == fmt.Sprint(64*4096) {
+		t.Error("nothing of what was not flushed is lost")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lvme/lvme/test/bed/internal/volatile"
 	"github.com/lvme/lvme/test/bed/internal/wire"
 )
 
@@ -25,6 +26,10 @@ type Drive struct {
 	EUI64 uint64
 	NGUID string // 32 hexadecimal digits
 	UUID  string // 36 characters, as in RFC 9562
+
+	// Volatile: the drive has a volatile write cache, as NVMe drives without power-loss protection have. A power cut takes
+	// from it, block by block, some of what was written since it was last flushed, or all.
+	Volatile bool
 
 	NUMANode int // the node whose PCIe ports the drive is in: 0, which has the CPUs, or 1
 }
@@ -67,9 +72,21 @@ type drive struct {
 	made    bool // this QEMU has its namespace, plugged in or not
 	fault   Fault
 	hung    bool
-	warning uint8  // of its SMART log
-	nodes   int    // how many fault nodes there have been, for their names
-	current string // the name of the fault node in use, or ""
+	warning uint8            // of its SMART log
+	nodes   int              // how many fault nodes there have been, for their names
+	current string           // the name of the fault node in use, or ""
+	cache   *volatile.Server // serves the file if the drive is volatile
+}
+
+// socket is where a volatile drive is served.
+func (d *drive) socket() string { return d.file + ".sock" }
+
+// close ends what serves it.
+func (d *drive) close() error {
+	if d.cache == nil {
+		return nil
+	}
+	return d.cache.Close()
 }
 
 // AddDrive plugs a new drive in and waits until the guest has it.
@@ -151,6 +168,36 @@ func (n *Node) DriveFile(serial string) (string, error) {
 	return d.file, nil
 }
 
+// Record is what a volatile drive was told since it is recorded, to look at every moment of it.
+type Record struct {
+	*volatile.Cache
+}
+
+// Left is what a power cut leaves of the writes since the last flush: all, none, or the last alone.
+type Left = volatile.Left
+
+// The kinds of power cuts.
+const (
+	LeftAll  = volatile.LeftAll
+	LeftNone = volatile.LeftNone
+	LeftLast = volatile.LeftLast
+)
+
+// RecordDrive begins to record a volatile drive. It is rewound while it is not plugged in.
+func (n *Node) RecordDrive(serial string) (Record, error) {
+	d, err := n.drive(serial)
+	if err == nil && d.cache == nil {
+		err = errors.New("it is not volatile")
+	}
+	if err == nil {
+		err = d.cache.Record()
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("record drive %s of %s: %w", serial, n.name, err)
+	}
+	return Record{d.cache.Cache}, nil
+}
+
 // withDrive runs an action on a drive of the running machine.
 func (n *Node) withDrive(what, serial string, do func(*machine, *drive) error) error {
 	what = fmt.Sprintf("%s drive %s of %s", what, serial, n.name)
@@ -190,7 +237,15 @@ func (n *Node) newDrive(spec Drive) (*drive, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(f.Truncate(spec.Size), f.Close()); err != nil {
+	if err := f.Truncate(spec.Size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if spec.Volatile {
+		d.cache, err = volatile.Serve(volatile.New(f, spec.Size), d.socket())
+	} else {
+		err = f.Close()
+	}
+	if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
@@ -200,6 +255,25 @@ func (n *Node) newDrive(spec Drive) (*drive, error) {
 	}
 	n.drives = append(n.drives, d)
 	return d, nil
+}
+
+// forget has the drives with a volatile cache lose what a power cut takes of it.
+func (n *Node) forget(hard bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := hard || n.dice.IntN(3) == 0
+	for _, d := range n.drives {
+		if d.cache == nil {
+			continue
+		}
+		d.cache.Drain(false)
+		written, lost, err := d.cache.Cut(n.dice, all)
+		if err != nil {
+			panic(fmt.Sprintf("drive %s: %v", d.Serial, err)) // nothing is true of its file any more
+		}
+		n.forgotten.Written += written
+		n.forgotten.Lost += lost
+	}
 }
 
 // takeSlot gives a drive a free slot of its NUMA node.

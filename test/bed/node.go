@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,7 @@ type Options struct {
 	Console   io.Writer // gets what the guest writes to its console
 	Card      *Card     // a second network card
 	Flavour   Flavour   // the plain one when empty
+	Seed      uint64    // what a power cut takes from volatile caches depends on it
 }
 
 func (o Options) shape() shape {
@@ -52,10 +54,15 @@ type Node struct {
 
 	wiring sync.Mutex // held while a drive's parts in QEMU are changed
 
-	mu      sync.Mutex
-	machine *machine // nil while the power is off
-	drives  []*drive
+	mu        sync.Mutex
+	machine   *machine // nil while the power is off
+	drives    []*drive
+	dice      *mathrand.Rand
+	forgotten Forgotten
 }
+
+// Forgotten counts, in blocks of 4 KiB, what was in volatile caches when the power was cut, and what of it was lost.
+type Forgotten struct{ Written, Lost int }
 
 // errOff is the answer of a node whose power is off.
 var errOff = errors.New("the node is switched off")
@@ -81,7 +88,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 
 // newNode makes a node's directory.
 func newNode(opts Options, img *image) (*Node, error) {
-	n := &Node{name: opts.Name, img: img, console: opts.Console, card: opts.Card}
+	n := &Node{name: opts.Name, img: img, console: opts.Console, card: opts.Card, dice: mathrand.New(mathrand.NewPCG(opts.Seed, 0))}
 	if n.name == "" {
 		n.name = "bed"
 	}
@@ -179,12 +186,29 @@ func (n *Node) takeMachine() *machine {
 	return m
 }
 
-// PowerCut stops the machine between two instructions. The drives keep every write that they have answered; what was
-// in the guest's memory is lost.
+// PowerCut stops the machine between two instructions. The drives keep every write that they have answered, unless they
+// are volatile; what was in the guest's memory is lost. In one of three cuts volatile drives lose all that they may.
 func (n *Node) PowerCut() {
+	n.cut(false)
+}
+
+// HardPowerCut is a PowerCut in which volatile drives lose all that was not flushed.
+func (n *Node) HardPowerCut() {
+	n.cut(true)
+}
+
+func (n *Node) cut(hard bool) {
 	if m := n.takeMachine(); m != nil {
 		m.kill()
+		n.forget(hard)
 	}
+}
+
+// Forgotten says what the drives forgot in all power cuts so far.
+func (n *Node) Forgotten() Forgotten {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.forgotten
 }
 
 // Boot switches a node on that is off, with the drives that were plugged in.
@@ -276,7 +300,11 @@ func (n *Node) Serials() []string {
 // Close ends the machine and removes its files.
 func (n *Node) Close() error {
 	n.PowerCut()
-	return errors.Join(os.RemoveAll(n.dir), n.guard.dismiss())
+	var err error
+	for _, d := range n.drives {
+		err = errors.Join(err, d.close())
+	}
+	return errors.Join(err, os.RemoveAll(n.dir), n.guard.dismiss())
 }
 
 // guardian is a process that removes a node's directory when this process is killed. (The kernel kills QEMU then.)

@@ -66,13 +66,21 @@ func (d *drive) throttleGroup() args {
 	return args{"qom-type": "throttle-group", "id": d.id("group")}
 }
 
-// blockNodes are the drive's block nodes, from the file up. What the guest has written is in the page cache of the
-// host, where it outlives QEMU; the host's own flushes are left out.
-func (d *drive) blockNodes() []args {
-	nodes := []args{{
+// data is the lowest block node. What the guest has written is in the page cache of the host, where it outlives QEMU;
+// the host's own flushes are left out. A volatile drive's is in this process's care.
+func (d *drive) data() args {
+	if d.cache != nil {
+		return args{"driver": "nbd", "node-name": d.id("file"), "server": args{"type": "unix", "path": d.socket()}, "discard": "unmap"}
+	}
+	return args{
 		"driver": "file", "node-name": d.id("file"), "filename": d.file,
 		"discard": "unmap", "detect-zeroes": "unmap", "cache": args{"direct": false, "no-flush": true},
-	}}
+	}
+}
+
+// blockNodes are the drive's block nodes, from the data up.
+func (d *drive) blockNodes() []args {
+	nodes := []args{d.data()}
 	if rules := d.fault.rules(); len(rules) > 0 {
 		if d.current == "" {
 			d.nodes++

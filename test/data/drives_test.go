@@ -386,6 +386,48 @@ func TestNodeDriveFails(t *testing.T) {
 	}
 }
 
+// TestNodeDriveReadOnly has a drive take no more writes, and say so in its SMART
+// log, as worn-out ones do. What is on it can be read, and nothing new is put on it.
+func TestNodeDriveReadOnly(t *testing.T) {
+	n := startNode(t)
+	pair := n.twins(t, rig.Spec{Name: "used", FS: "ext4", Bytes: 64 * mib})
+	must(t, n.agent.Publish(t.Context(), pair.a))
+	must(t, n.agent.Publish(t.Context(), pair.b))
+	n.sh(t, `head -c 3000000 /dev/urandom >"$1"/data; sync "$1"/data "$1"`, pair.a.Target())
+	sum := n.sh(t, `sha256sum <"$1"/data`, pair.a.Target())
+	doomed, other := n.write(t, pair.a), n.write(t, pair.b)
+	eventually(t, "both drives are written", func() bool { return len(doomed.Lines()) > 5 && len(other.Lines()) > 5 })
+	const mediaReadOnly = 1 << 3
+	must(t, n.FailDrive(t.Context(), "A", bed.Fault{Writes: true}))
+	must(t, n.WarnDrive(t.Context(), "A", mediaReadOnly))
+	<-doomed.Ended()
+	goesOn(t, other, "drive A is read-only")
+	if again := n.sh(t, `echo 3 >/proc/sys/vm/drop_caches; sha256sum <"$1"/data`, pair.a.Target()); again != sum {
+		t.Error("what is on the drive cannot be read as it was")
+	}
+	if out := n.sh(t, rig.Binary+` drives -o wide | grep -w A`); !strings.Contains(out, "critical") || !strings.Contains(out, "read-only") {
+		t.Errorf("lvme drives says %q", out)
+	}
+	for i := range 3 {
+		var v *rig.Volume
+		must(t, insistEver(t.Context(), func(ctx context.Context) (err error) {
+			v, err = n.agent.Create(ctx, rig.Spec{Name: fmt.Sprint("new-", i), FS: "ext4", Bytes: 64 * mib})
+			return err
+		}))
+		if serial := n.serialOf(t, v); serial != "B" {
+			t.Errorf("a new volume is on drive %s", serial)
+		}
+		must(t, n.agent.Delete(t.Context(), v))
+	}
+	must(t, insist(t.Context(), func(ctx context.Context) error { return n.agent.Unpublish(ctx, pair.a) }, codes.Unavailable))
+	must(t, n.HealDrive(t.Context(), "A"))
+	must(t, n.WarnDrive(t.Context(), "A", 0))
+	must(t, insist(t.Context(), func(ctx context.Context) error { return n.agent.Publish(ctx, pair.a) }, codes.Unavailable, codes.FailedPrecondition, codes.Internal))
+	stop(other)
+	n.kept(t, pair.a, doomed)
+	n.kept(t, pair.b, other)
+}
+
 const mirroredNode = `classes:
   - name: safe
     layout: mirrored
@@ -429,7 +471,7 @@ func TestNodeMirror(t *testing.T) {
 	goesOn(t, pens[thin], "a leg is lost")
 	must(t, n.AddDrive(t.Context(), bed.Drive{Serial: "C", Size: 2 * gib}))
 	// It had an earlier life, which nobody may see.
-	n.sh(t, `d=$(lsblk -dno PATH,SERIAL | awk '$2 == "C" {print $1}'); yes "somebody's secret" | dd of=$d bs=1M seek=64 count=1900 iflag=fullblock oflag=direct status=none`)
+	n.sh(t, `d=$(lsblk -dno PATH,SERIAL | awk '$2 == "C" {print $1}'); set +o pipefail; yes "somebody's secret" | dd of=$d bs=1M seek=64 count=1900 iflag=fullblock oflag=direct status=none`)
 	t.Log(n.sh(t, rig.Binary+` pools repair "$1" --with C --dry-run`, vg))
 	took(t, "lvme pools repair", func() { t.Log(n.sh(t, rig.Binary+` pools repair "$1" --with C --yes`, vg)) })
 	n.inSync(t, "the leg is replaced", vg)

@@ -22,9 +22,11 @@ func TestNodeForeignLVM(t *testing.T) {
 	}
 	n.sh(t, `echo precious >"$1"/f; sync "$1"/f`, file.a.Target())
 
-	// A virtual machine's disk: LVM under the name of the VG that it lies in.
+	// A virtual machine's disk: LVM under the name of the VG that it lies in. The
+	// machine has a /dev of its own, without that VG in it.
 	device := n.sh(t, `readlink -f /dev/mapper/"$1"`, mapped(pair.a))
-	inner := `lvm vgcreate --devices "$1" --config 'devices{scan_lvs=1}' "$2" "$1" && lvm lvcreate --devices "$1" --config 'devices{scan_lvs=1}' -an -Zn -Wn -L 8m -n inside "$2"`
+	inner := `unshare -m bash -ec 'd=$(mktemp -d); mount -t tmpfs none "$d"; cp -a /dev/. "$d"; rm -r "$d/$2"; mount --bind "$d" /dev
+		lvm vgcreate --devices "$1" --config "devices{scan_lvs=1}" "$2" "$1"; lvm lvcreate --devices "$1" --config "devices{scan_lvs=1}" -an -Zn -Wn -L 8m -n inside "$2"' machine "$1" "$2"`
 	n.sh(t, inner, device, vg)
 	// Another: the first MiBs of drive A itself, with the identity of its PV and VG.
 	dev, err := n.Device(t.Context(), "A")

@@ -60,7 +60,7 @@ func agentMain(text string) (exitCode int) {
 type realWorld struct {
 	options agent.Options
 	devices []string
-	kernel  dm.Reader
+	kernel  dm.Kernel
 	host    *mount.Host
 	process *exec.Cmd
 	conn    *grpc.ClientConn

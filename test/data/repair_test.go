@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/lvme/lvme/test/bed"
 	"github.com/lvme/lvme/test/demo/rig"
 	"github.com/lvme/lvme/test/e2e/walk"
 )
@@ -42,7 +45,7 @@ func TestRepairsAreTyped(t *testing.T) {
 	must(t, err)
 	blocks, err := walk.Parse(string(text))
 	must(t, err)
-	typed := map[string]bool{"Lost VG metadata": true, "Transaction id": true, "Damaged pool metadata": true, "Moved drive": true, "Replace a chassis": true}
+	typed := map[string]bool{"Lost VG metadata": true, "Transaction id": true, "Damaged pool metadata": true, "Full pool metadata": true, "Moved drive": true, "Replace a chassis": true}
 	for _, b := range blocks {
 		if !typed[b.Section] {
 			t.Errorf("%s: nobody types the commands in line %d, of %q", operations, b.Line, b.Section)
@@ -115,7 +118,7 @@ func (n *hurt) found(t *testing.T) map[string]string {
 	mends := map[string]string{}
 	for _, f := range said.Findings {
 		t.Logf("%s %s on %s: %s", f.Severity, f.Check, f.On, f.Meaning)
-		if f.Severity != "info" && f.Check != "agent" {
+		if f.Severity != "info" && f.Check != "agent" && f.Check != "backup" {
 			mends[f.Check] = f.Mend
 		}
 	}
@@ -253,4 +256,81 @@ func TestNodeRepairReplacedChassis(t *testing.T) {
 	n.whole(t)
 	n.copied(t)
 	wantChecks(t, n.found(t))
+}
+
+// TestNodeRepairFullMetadata fills the metadata of two pools to the last block
+// while nobody looks. Where there is a reserve the agent puts the pool to work
+// again by itself; where there is none, it says so, and a person can.
+func TestNodeRepairFullMetadata(t *testing.T) {
+	const config = `classes:
+  - {name: reserved, select: {serials: [A]}, layout: per-drive, thin: {share: 50, chunkSize: 64Ki}, reserve: 20}
+  - {name: bare, select: {serials: [B]}, layout: per-drive, thin: {share: 100, chunkSize: 64Ki}, reserve: 0}
+`
+	n := &hurt{wholeNode: startNodeWith(t, config, bed.Drive{Serial: "A", Size: 2 * gib}, bed.Drive{Serial: "B", Size: gib})}
+	volumes, sums := map[string]*rig.Volume{}, map[string]string{}
+	for _, class := range []string{"reserved", "bare"} {
+		v, err := n.agent.Create(t.Context(), rig.Spec{Name: class, Bytes: 200 * mib, Parameters: map[string]string{"driveClass": class}})
+		must(t, err)
+		volumes[class] = v
+		must(t, n.agent.Publish(t.Context(), v))
+		n.sh(t, `yes "$1" | head -c 200M | dd of="$2" bs=1M iflag=fullblock oflag=direct status=none || [ $? = 141 ]`, class, v.Target())
+	}
+	n.agent.Kill()
+	for class, v := range volumes {
+		status := n.fillMetadata(t, v)
+		t.Logf("%s: %s", class, status)
+		if !strings.Contains(status, " ro ") {
+			t.Fatalf("%s: the pool is not read-only", class)
+		}
+		sums[class] = n.sh(t, `sha256sum <"$1"`, v.Target())
+	}
+	n.serve(t)
+	const write = `head -c 1M /dev/urandom | dd of="$1" bs=64k seek=100 oflag=direct conv=notrunc iflag=fullblock status=none`
+	eventually(t, "the pool with a reserve works again", func() bool {
+		_, err := rig.Sh(t.Context(), n.Node, write, volumes["reserved"].Target())
+		return err == nil
+	})
+	v, err := n.agent.Create(t.Context(), rig.Spec{Name: "new", Bytes: 16 * mib, Parameters: map[string]string{"driveClass": "reserved"}})
+	must(t, err)
+	must(t, n.agent.Delete(t.Context(), v))
+
+	n.vg = n.poolOf(t, volumes["bare"]).VG
+	n.device = strings.TrimSpace(n.sh(t, `vgs --noheadings -o pv_name "$1"`, n.vg))
+	if p := n.poolOf(t, volumes["bare"]); !strings.Contains(p.Problem, `"ro"`) {
+		t.Errorf("the pool without: %+v", p)
+	}
+	health := ask(t, n.agent.NodeGetVolumeHealth, &csi.NodeGetVolumeHealthRequest{VolumeId: volumes["bare"].ID}).GetVolumeHealth()
+	if all := health.GetHealthStatuses(); len(all) == 0 || all[0].GetReason() != "PoolReadOnly" || all[0].GetStatus() != csi.VolumeHealthErrorType_INACCESSIBLE {
+		t.Errorf("health of its volume: %v", all)
+	}
+	if sum := n.sh(t, `sha256sum <"$1"`, volumes["bare"].Target()); sum != sums["bare"] {
+		t.Error("what it held has another content")
+	}
+	for _, commands := range commandsOf(t, "Full pool metadata") {
+		n.types(t, commands, "")
+	}
+	n.sh(t, write, volumes["bare"].Target())
+	eventually(t, "nothing is wrong with it any more", func() bool { return n.metric(t, "lvme_pool_ok", n.vg) == 1 })
+	for _, v := range volumes {
+		must(t, n.agent.Unpublish(t.Context(), v))
+		must(t, n.agent.Delete(t.Context(), v))
+	}
+}
+
+// fillMetadata takes snapshots behind LVM's back, and has each cost as much as it
+// can, until the pool has no block of metadata left.
+func (n *hurt) fillMetadata(t *testing.T, v *rig.Volume) (status string) {
+	t.Helper()
+	return n.sh(t, `vg=$1 name=$2 volume=$3
+		pool=${vg/-/--}-pool-tpool
+		id=$(lvs --noheadings -o thin_id "$vg/$name" | tr -d ' ')
+		for ((i = 1000; i < 1400; i++)); do
+			dmsetup suspend "$volume"
+			dmsetup message "$pool" 0 "create_snap $i $id" || { dmsetup resume "$volume"; break; }
+			dmsetup resume "$volume"
+			for ((chunk = 0; chunk < 3200; chunk += 60)); do
+				dd if=/dev/zero of=/dev/mapper/"$volume" bs=4k seek=$((chunk * 16)) count=1 oflag=direct conv=notrunc status=none 2>/dev/null || break 2
+			done
+		done
+		dmsetup status "$pool"`, "lvme-"+strings.Split(v.ID, "/")[1], strings.Split(v.ID, "/")[2], mapped(v))
 }

@@ -69,7 +69,7 @@ func run(ctx context.Context, f flags) (err error) {
 	if err := bed.Build(ctx, bed.Options{}, say); err != nil {
 		return err
 	}
-	n, err := node.Start(ctx)
+	n, err := node.Start(ctx, f.seed)
 	if err != nil {
 		return err
 	}
@@ -100,6 +100,8 @@ func random(ctx context.Context, n *node.Node, f flags, log func(string, ...any)
 		return err
 	}
 	fmt.Println(r)
+	forgotten := n.Forgotten()
+	fmt.Printf("drives were cut off with %d blocks of 4 KiB in their caches, and lost %d of them\n", forgotten.Written, forgotten.Lost)
 	if len(r.Findings) > 0 {
 		return fmt.Errorf("%d findings with SEED=%d", len(r.Findings), f.seed)
 	}

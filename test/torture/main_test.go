@@ -10,9 +10,6 @@ func TestNodeTorture(t *testing.T) {
 	if os.Getenv("LVME_TESTS") != "bed" {
 		t.Skip("starts a virtual machine: set LVME_TESTS=bed after `go run ./test/bed/cmd/bed build`")
 	}
-	if os.Getenv("LVME_DATA") != "full" {
-		t.Skip("a part of make test-full")
-	}
 	if err := run(t.Context(), flags{seed: 1, steps: 40, verbose: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,9 @@ func (j *judge) pool(vg lvm.VGReport, lv lvm.LV) {
 		j.find(Stuck, "pool of %s is in mode %q, needs check: %t", vg.Name, status.Mode, status.NeedsCheck)
 	case status.HeldRoot:
 		j.find(Leaked, "pool of %s has a snapshot of its metadata", vg.Name)
-	case status.TransactionID != lv.TransactionID:
+	// One ahead is a message of a command that was killed: LVM sends it with the
+	// next command that the pool is part of.
+	case status.TransactionID != lv.TransactionID && status.TransactionID+1 != lv.TransactionID:
 		j.find(Stuck, "pool of %s is at transaction %d in LVM and %d in the kernel", vg.Name, lv.TransactionID, status.TransactionID)
 	}
 }
@@ -168,7 +170,9 @@ func (j *judge) size(o *Object, at string, bytes int64) {
 	case o.Grown > 0 && bytes == o.Grown:
 		o.Size = bytes
 	case o.There == Maybe && bytes == o.Half:
-		o.Unfinished, o.Size = true, bytes
+		o.Unfinished, o.Size, o.Wanted = true, bytes, o.Size
+	case o.Unfinished && bytes == o.Wanted:
+		o.Unfinished, o.Size, o.Wanted = false, bytes, 0
 	default:
 		j.find(Damaged, "%s has %d bytes, and should have %d", at, bytes, o.Size)
 	}

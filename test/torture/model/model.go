@@ -39,8 +39,9 @@ type Object struct {
 	// not acknowledged. Nobody can use it; it can be finished or deleted.
 	Unfinished bool
 	// Half is the size of an unfinished copy, Grown the size that the object may
-	// have by now; 0 for none.
-	Half, Grown int64
+	// have by now, Wanted the one that an unfinished copy will have when an agent
+	// starts; 0 for none.
+	Half, Grown, Wanted int64
 	// Of is the LV it was made of, "" for none.
 	Of string
 	// UUID is its LV's, once it was seen.

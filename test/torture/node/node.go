@@ -36,8 +36,9 @@ type Node struct {
 var _ walk.Host = (*Node)(nil)
 
 // Start starts a node whose drives A and B are lvme's, with volumes of others on
-// them and on the drive C.
-func Start(ctx context.Context) (n *Node, err error) {
+// them and on the drive C. All of them have a volatile write cache; what power
+// cuts take from it depends on the seed.
+func Start(ctx context.Context, seed uint64) (n *Node, err error) {
 	dir, err := os.MkdirTemp("", "lvme-torture-")
 	if err != nil {
 		return nil, err
@@ -48,8 +49,8 @@ func Start(ctx context.Context) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{}
-	n.Node, err = bed.Start(ctx, bed.Options{Name: rig.NodeID, Drives: []bed.Drive{
-		{Serial: "A", Size: 3 << 30}, {Serial: "B", Size: 3 << 30}, {Serial: "C", Size: 1 << 30},
+	n.Node, err = bed.Start(ctx, bed.Options{Name: rig.NodeID, Seed: seed, Drives: []bed.Drive{
+		{Serial: "A", Size: 3 << 30, Volatile: true}, {Serial: "B", Size: 3 << 30, Volatile: true}, {Serial: "C", Size: 1 << 30, Volatile: true},
 	}})
 	if err != nil {
 		return nil, err
