@@ -43,6 +43,7 @@ const (
 	DriveFailing       Reason = "DriveFailing"
 	DriveDoesNotAnswer Reason = "DriveDoesNotAnswer"
 	DriveNotReadable   Reason = "DriveNotReadable"
+	VolumeGroupLost    Reason = "VolumeGroupLost"
 	PoolNotSeen        Reason = "PoolNotSeen"
 	PoolStuck          Reason = "PoolStuck"
 	PoolFilling        Reason = "PoolFilling"
@@ -57,7 +58,7 @@ const (
 )
 
 // ofAll are those of whatever volumes are in the pool.
-var ofAll = []Reason{DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, PoolNotSeen, PoolStuck}
+var ofAll = []Reason{DriveAway, DriveMissing, DriveFailing, DriveDoesNotAnswer, DriveNotReadable, VolumeGroupLost, PoolNotSeen, PoolStuck}
 
 // Reasons are all of a pool's.
 var Reasons = slices.Concat(ofAll, []Reason{
@@ -137,7 +138,7 @@ func (p *pool) driveAilments() []Ailment {
 	var all []Ailment
 	switch {
 	case p.away && p.bare != "":
-		return []Ailment{{Inaccessible, "VolumeGroupLost", p.problem()}}
+		return []Ailment{{Inaccessible, VolumeGroupLost, p.problem()}}
 	case p.away:
 		return []Ailment{{Inaccessible, DriveAway, "not in this node: " + p.driveNames() + "; plug it in again"}}
 	case p.missing > 0:

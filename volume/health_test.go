@@ -197,7 +197,7 @@ func TestReasons(t *testing.T) {
 			thin = append(thin, r)
 		}
 	}
-	if !slices.Equal(early, []Reason{PoolFilling, MetadataFilling}) || len(thin) != len(Reasons)-7 || DriveFailing.ThinOnly() || Reason("Unheard").ThinOnly() {
+	if !slices.Equal(early, []Reason{PoolFilling, MetadataFilling}) || len(thin) != len(Reasons)-8 || DriveFailing.ThinOnly() || Reason("Unheard").ThinOnly() {
 		t.Errorf("early %q, of thin volumes only %q", early, thin)
 	}
 }
