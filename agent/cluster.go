@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -38,8 +39,8 @@ const (
 	refusalsEvery = 10 * time.Second
 )
 
-// cluster is the listener for the router: identity and controller service,
-// over mutual TLS only.
+// cluster is the listener for the router: identity and controller service, and
+// of the node service how the storage is, over mutual TLS only.
 type cluster struct {
 	listener net.Listener
 	server   *grpc.Server
@@ -63,12 +64,26 @@ func newCluster(ctx context.Context, a *Agent) (*cluster, error) {
 	if err := c.source.Err(); err != nil {
 		klog.FromContext(ctx).Info("the router cannot connect until there is a certificate", "because", err.Error())
 	}
-	c.server = driver.NewServer(driver.Services{Identity: a.identity(), Controller: &a.gate.controller}, a.metrics.calls,
+	c.server = driver.NewServer(driver.Services{Identity: a.identity(), Controller: &a.gate.controller, Node: health{agent: a}}, a.metrics.calls,
 		grpc.ChainUnaryInterceptor(a.gate.intercept), grpc.Creds(door), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(callsAtOnce),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsFrom, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingTimeout, MaxConnectionAge: connectionAge}))
 	return c, nil
+}
+
+// health is all of the node service that a router is served. What mounts is for the
+// kubelet, on the Unix socket alone.
+type health struct {
+	csi.UnimplementedNodeServer
+	agent *Agent
+}
+
+// NodeGetStorageHealth implements csi.NodeServer. It waits for nothing: what it
+// tells is what was seen at the last look.
+func (h health) NodeGetStorageHealth(ctx context.Context, _ *csi.NodeGetStorageHealthRequest) (*csi.NodeGetStorageHealthResponse, error) {
+	all, _ := h.agent.Store().StorageHealth(ctx) // the gate is open, so there is one
+	return driver.StorageHealth(all), nil
 }
 
 // expiry is when the certificate in use expires, in Unix time, 0 for none.

@@ -158,6 +158,22 @@ func TestRBAC(t *testing.T) {
 	})
 }
 
+// TestEventsCanBeTold: the controller may make events everywhere, and find out whose volumes they concern.
+func TestEventsCanBeTold(t *testing.T) {
+	each(t, func(t *testing.T, all []runtime.Object) {
+		rules := one[*rbacv1.ClusterRole](t, all).Rules
+		for _, want := range []struct{ group, resource, verb string }{
+			{"", "events", "create"}, {"", "events", "patch"}, {"", "persistentvolumes", "list"}, {"storage.k8s.io", "storageclasses", "list"},
+		} {
+			if !slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
+				return slices.Contains(r.APIGroups, want.group) && slices.Contains(r.Resources, want.resource) && slices.Contains(r.Verbs, want.verb)
+			}) {
+				t.Errorf("it may not %s %s", want.verb, want.resource)
+			}
+		}
+	})
+}
+
 // TestSecretsOnlyWhereTheControllerMakesThem: with certificates of others it
 // has no right to any Secret.
 func TestSecretsOnlyWhereTheControllerMakesThem(t *testing.T) {

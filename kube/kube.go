@@ -71,6 +71,7 @@ type Kube struct {
 	leaf      cache.SharedIndexInformer // nil when certificates are from elsewhere
 	keeper    *keeper                   // nil when certificates are from elsewhere
 	steering  *steering
+	herald    *herald
 	lead      lead
 }
 
@@ -93,6 +94,7 @@ func New(ctx context.Context, c Config) (*Kube, error) {
 		return nil, fmt.Errorf("follow the cluster's objects: %w", err)
 	}
 	k.steering = &steering{locator: locator{client, c.Clients.Snapshots}, holder: k.nodes.holder, now: c.Now}
+	k.herald = &herald{client: client, uid: k.nodes.uid, wake: make(chan struct{}, 1)}
 	k.lead = lead{client: client, namespace: c.Namespace, identity: c.Identity, work: k.leading}
 	k.measure(c.Registerer)
 	return k, nil
@@ -103,6 +105,10 @@ func (k *Kube) Ledger() *Ledger { return k.ledger }
 
 // Certificates are the router's own.
 func (k *Kube) Certificates() *mtls.Source { return k.source }
+
+// Herald has events tell what changes in the storage of nodes, while this replica
+// leads. It is called before Run.
+func (k *Kube) Herald(s Storage) { k.herald.storage = s }
 
 // Run follows the cluster, and does the leader's work while this replica leads,
 // until ctx ends. While the API server cannot be reached it tries again.
@@ -132,6 +138,7 @@ func (k *Kube) leading(ctx context.Context) {
 		work.Go(func() { k.keeper.run(ctx) })
 	}
 	work.Go(func() { k.steering.lead(ctx) })
+	work.Go(func() { k.herald.lead(ctx) })
 	work.Wait()
 }
 
@@ -202,7 +209,7 @@ func (k *Kube) measure(reg prometheus.Registerer) {
 	reg.MustRegister(k.steering.steered,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lvme_controller_leader",
-			Help: "1 while this replica keeps certificates and steers claims.",
+			Help: "1 while this replica keeps certificates, steers claims and tells what changes in the storage of nodes.",
 		}, k.lead.gauge),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lvme_certificate_expiry_timestamp_seconds",

@@ -14,6 +14,8 @@ import (
 
 	"github.com/lvme/lvme/driver"
 	"github.com/lvme/lvme/internal/mtls"
+	"github.com/lvme/lvme/router"
+	"github.com/lvme/lvme/volume"
 )
 
 func newKube(t *testing.T, api *apiServer, identity string, source *mtls.Source) (*Kube, *prometheus.Registry) {
@@ -48,6 +50,8 @@ func TestKube(t *testing.T) {
 	api.setDown(true)
 	ctx, cancel := context.WithCancel(t.Context())
 	first, metrics := newKube(t, api, "first", nil)
+	told := make(news)
+	first.Herald(told)
 	ended := make(chan struct{})
 	go func() { first.Run(ctx); close(ended) }()
 	if err := first.Ready(ctx); !errors.Is(err, driver.ErrStarting) {
@@ -65,7 +69,14 @@ func TestKube(t *testing.T) {
 		t.Errorf("holder %q, %v", h, err)
 	}
 
+	told <- router.News{Node: "a", Store: "aaaaaaaa", Came: []volume.PoolHealth{ailing(vgV, volume.Early, volume.PoolFilling)}}
+	eventually(t, "the Node has an event", func() bool {
+		list, err := api.CoreV1().Events(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+		return err == nil && len(list.Items) == 1 && list.Items[0].InvolvedObject.UID == first.nodes.uid("a")
+	})
+
 	second, metrics := newKube(t, api, "second", nil)
+	second.Herald(told)
 	go second.Run(t.Context())
 	eventually(t, "the second is ready", func() bool { return second.Ready(t.Context()) == nil })
 	if gauge(t, metrics, "lvme_controller_leader") != 0 {
@@ -74,6 +85,7 @@ func TestKube(t *testing.T) {
 	cancel()
 	<-ended
 	eventually(t, "the second leads", func() bool { return gauge(t, metrics, "lvme_controller_leader") == 1 })
+	told <- router.News{} // it listens, the first one does not
 
 	// What is known is known on without an API server.
 	api.setDown(true)

@@ -47,7 +47,7 @@ func (l *lead) run(ctx context.Context) {
 		Callbacks:       leaderelection.LeaderCallbacks{OnStartedLeading: l.term, OnStoppedLeading: func() {}},
 	})
 	if err != nil {
-		klog.FromContext(ctx).Error(err, "certificates are not kept and claims not steered by this replica")
+		klog.FromContext(ctx).Error(err, "certificates are not kept, claims not steered and events not told by this replica")
 		return
 	}
 	for ctx.Err() == nil {
@@ -62,7 +62,7 @@ func (l *lead) term(ctx context.Context) {
 	l.working.Lock()
 	defer l.working.Unlock()
 	log := klog.FromContext(ctx)
-	log.Info("leading: certificates are kept and claims steered by this replica", "identity", l.identity)
+	log.Info("leading: certificates are kept, claims steered and events told by this replica", "identity", l.identity)
 	l.leads.Store(true)
 	l.work(ctx)
 	l.leads.Store(false)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -32,6 +33,7 @@ type nodes struct {
 
 // nodeInfo is what is kept of a Node.
 type nodeInfo struct {
+	uid      types.UID
 	store    string
 	created  time.Time
 	segments map[string]string
@@ -78,7 +80,7 @@ func (n *nodes) put(o any) {
 	if !ok {
 		return
 	}
-	info := nodeInfo{store: node.Labels[driver.TopologyKey], created: node.CreationTimestamp.Time}
+	info := nodeInfo{uid: node.UID, store: node.Labels[driver.TopologyKey], created: node.CreationTimestamp.Time}
 	for _, key := range n.topology {
 		if value, ok := node.Labels[key]; ok {
 			if info.segments == nil {
@@ -149,6 +151,13 @@ func (n *nodes) holder(store string) (string, error) {
 	return slices.MinFunc(names, func(a, b string) int {
 		return cmp.Or(n.all[a].created.Compare(n.all[b].created), cmp.Compare(a, b))
 	}), nil
+}
+
+// uid is that of a Node object, "" for none.
+func (n *nodes) uid(node string) types.UID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all[node].uid
 }
 
 // segments are those that the labels of a node add.

@@ -14,8 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
@@ -33,8 +31,6 @@ const (
 	maxSteerAgain = 5 * time.Minute
 	// helmsmen is how many claims are looked at at the same time.
 	helmsmen = 4
-	// component is who events are from.
-	component = "lvme-controller"
 )
 
 // The reasons of the events on claims.
@@ -72,10 +68,9 @@ func (s *steering) lead(ctx context.Context) {
 		workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](shortWait, longWait),
 		workqueue.TypedRateLimitingQueueConfig[cache.ObjectName]{Name: "steering"})
 	defer s.queue.ShutDown()
-	events := record.NewBroadcaster(record.WithContext(ctx))
-	defer events.Shutdown()
-	events.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: s.client.CoreV1().Events("")})
-	s.recorder = events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component})
+	recorder, end := newRecorder(ctx, s.client)
+	defer end()
+	s.recorder = recorder
 
 	informer, err := s.newInformer()
 	if err != nil {

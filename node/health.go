@@ -17,7 +17,8 @@ import (
 type Health interface {
 	// VolumeHealth says what is wrong with a volume, staged or not.
 	VolumeHealth(context.Context, volume.Key) ([]volume.Ailment, error)
-	// StorageHealth says what is wrong with the pools, and how many there are.
+	// StorageHealth says what is wrong with the pools or soon will be, and how many
+	// there are.
 	StorageHealth(context.Context) (all []volume.PoolHealth, pools int)
 }
 
@@ -42,7 +43,7 @@ func (s *Service) NodeGetVolumeHealth(ctx context.Context, req *csi.NodeGetVolum
 	health := &csi.VolumeHealth{VolumeId: req.GetVolumeId()}
 	for _, a := range append(all, ofFilesystem...) {
 		health.HealthStatuses = append(health.HealthStatuses, &csi.VolumeHealth_VolumeHealthEntry{
-			Status: volumeStatus[a.Effect], Reason: a.Reason, Message: a.Message,
+			Status: volumeStatus[a.Effect], Reason: string(a.Reason), Message: a.Message,
 		})
 	}
 	return &csi.NodeGetVolumeHealthResponse{VolumeHealth: health}, nil
@@ -79,9 +80,11 @@ func (s *Service) filesystemHealth(ctx context.Context, k volume.Key) ([]volume.
 	return nil, err
 }
 
-// NodeGetStorageHealth implements csi.NodeServer.
+// NodeGetStorageHealth implements csi.NodeServer. To the kubelet a pool that only
+// fills up is well: with what may come it has nothing to do.
 func (s *Service) NodeGetStorageHealth(ctx context.Context, _ *csi.NodeGetStorageHealthRequest) (*csi.NodeGetStorageHealthResponse, error) {
 	all, pools := s.store.StorageHealth(ctx)
+	all = slices.DeleteFunc(all, func(h volume.PoolHealth) bool { return h.Ailment.Effect == volume.Early })
 	return &csi.NodeGetStorageHealthResponse{BackendHealth: backends(all, pools)}, nil
 }
 
@@ -98,7 +101,7 @@ func backends(all []volume.PoolHealth, pools int) []*csi.NodeGetStorageHealthRes
 	messages := map[string][]string{}
 	status := map[string]csi.StorageHealthErrorType{}
 	for _, h := range all {
-		reason := h.Ailment.Reason
+		reason := string(h.Ailment.Reason)
 		messages[reason] = append(messages[reason], h.VG+": "+h.Ailment.Message)
 		status[reason] = csi.StorageHealthErrorType_STORAGE_DEGRADED
 		if h.Ailment.Effect == volume.Inaccessible && len(out) == pools {

@@ -95,7 +95,7 @@ func TestHealthOfHungFilesystem(t *testing.T) {
 }
 
 func TestStorageHealth(t *testing.T) {
-	ailing := func(vg string, s volume.Effect, reason string) volume.PoolHealth {
+	ailing := func(vg string, s volume.Effect, reason volume.Reason) volume.PoolHealth {
 		return volume.PoolHealth{VG: vg, Ailment: volume.Ailment{Effect: s, Reason: reason, Message: "m"}}
 	}
 	full, away := ailing("a", volume.Degraded, "PoolFull"), ailing("b", volume.Inaccessible, "DriveAway")
@@ -103,7 +103,8 @@ func TestStorageHealth(t *testing.T) {
 		pools []volume.PoolHealth
 		want  []string
 	}{
-		"well": {nil, nil},
+		"well":                        {nil, nil},
+		"a pool will be full one day": {[]volume.PoolHealth{ailing("a", volume.Early, "PoolFilling")}, nil},
 		"one of three is full, another away": {[]volume.PoolHealth{full, away}, []string{
 			"STORAGE_DEGRADED DriveAway b: m", "STORAGE_DEGRADED PoolFull a: m"}},
 		"two of one kind are one entry": {[]volume.PoolHealth{away, ailing("c", volume.Inaccessible, "DriveAway")}, []string{

@@ -43,6 +43,7 @@ type agent struct {
 	conn       *grpc.ClientConn
 	controller csi.ControllerClient
 	identity   csi.IdentityClient
+	nodes      csi.NodeClient // of which agents serve us one call
 	// changes and reads are what it may be asked for at the same time.
 	changes, reads slots
 	stop           context.CancelFunc
@@ -79,6 +80,7 @@ func newAgent(e Endpoint, c Config) (*agent, error) {
 	}
 	return &agent{
 		Endpoint: e, conn: conn, controller: csi.NewControllerClient(conn), identity: csi.NewIdentityClient(conn),
+		nodes:   csi.NewNodeClient(conn),
 		changes: make(slots, c.Changes), reads: make(slots, c.Changes), state: away,
 	}, nil
 }

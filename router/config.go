@@ -46,6 +46,8 @@ type Config struct {
 	// With csi-provisioner asking every 30 s, what changes on a node by itself,
 	// such as a drive that is taken, is known to the scheduler within a minute.
 	Refresh time.Duration
+	// Health is how often an agent is asked how its storage is.
+	Health time.Duration
 	// CapacityWait bounds how long GetCapacity waits for a fresh value.
 	CapacityWait time.Duration
 }
@@ -61,6 +63,7 @@ const (
 	DefaultTend         = 10 * time.Second
 	DefaultChanges      = 8
 	DefaultRefresh      = 15 * time.Second
+	DefaultHealth       = 30 * time.Second
 	DefaultCapacityWait = time.Second
 )
 
@@ -79,6 +82,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"Settle", &c.Settle, DefaultSettle},
 		{"Tend", &c.Tend, DefaultTend},
 		{"Refresh", &c.Refresh, DefaultRefresh},
+		{"Health", &c.Health, DefaultHealth},
 		{"CapacityWait", &c.CapacityWait, DefaultCapacityWait},
 	} {
 		if *d.value < 0 {

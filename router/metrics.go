@@ -9,24 +9,32 @@ import (
 // metrics are what the router tells Prometheus, beyond what driver.Metrics
 // tells of each call. Nothing in it is labelled by node or by volume.
 type metrics struct {
-	fetches *prometheus.CounterVec
-	paid    prometheus.Counter
+	fetches   *prometheus.CounterVec
+	questions *prometheus.CounterVec
+	paid      prometheus.Counter
 }
 
 func newMetrics() *metrics {
-	return &metrics{
+	m := &metrics{
 		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lvme_router_capacity_refreshes_total", Help: "Capacities asked of agents, by result (ok, error).",
+		}, []string{"result"}),
+		questions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lvme_router_health_questions_total", Help: "Times that agents were asked how their storage is, by result (ok, error).",
 		}, []string{"result"}),
 		paid: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "lvme_router_tombstones_paid_total", Help: "Deletions done that were owed to a store.",
 		}),
 	}
+	for _, r := range []string{"ok", "error"} { // there to be read before the first of them
+		m.questions.WithLabelValues(r)
+	}
+	return m
 }
 
 // register registers them all, with what is read from that router.
 func (m *metrics) register(reg prometheus.Registerer, r *Router) error {
-	for _, c := range []prometheus.Collector{m.fetches, m.paid, fleetCollector{r}} {
+	for _, c := range []prometheus.Collector{m.fetches, m.questions, m.paid, fleetCollector{r}} {
 		if err := reg.Register(c); err != nil {
 			return fmt.Errorf("register the router's metrics: %w", err)
 		}
@@ -34,12 +42,15 @@ func (m *metrics) register(reg prometheus.Registerer, r *Router) error {
 	return nil
 }
 
-func (m *metrics) refreshed(err error) {
-	result := "ok"
+func (m *metrics) refreshed(err error) { m.fetches.WithLabelValues(result(err)).Inc() }
+
+func (m *metrics) asked(err error) { m.questions.WithLabelValues(result(err)).Inc() }
+
+func result(err error) string {
 	if err != nil {
-		result = "error"
+		return "error"
 	}
-	m.fetches.WithLabelValues(result).Inc()
+	return "ok"
 }
 
 // fleetCollector reads the fleet at each scrape.
@@ -51,7 +62,9 @@ var (
 	inFlightDesc = prometheus.NewDesc("lvme_router_calls_in_flight", "Calls that agents are asked now, by kind (change, read).", []string{"kind"}, nil)
 	refusedDesc  = prometheus.NewDesc("lvme_router_refusals_total", "Times that an agent was refused the store it named.", nil, nil)
 	capacityDesc = prometheus.NewDesc("lvme_router_capacity_entries", "Capacities that are kept, one for each store and class asked for.", nil, nil)
-	owedDesc     = prometheus.NewDesc("lvme_router_tombstones", "Deletions owed to stores that could not be reached.", nil, nil)
+	ailingDesc   = prometheus.NewDesc("lvme_router_ailing_nodes",
+		"Connected nodes with something wrong in their storage, by its reason. Only the replica that leads asks them, and has this.", []string{"reason"}, nil)
+	owedDesc = prometheus.NewDesc("lvme_router_tombstones", "Deletions owed to stores that could not be reached.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -71,6 +84,11 @@ func (c fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(n.refusals))
 	gauge(capacityDesc, c.router.capacity.size())
 	gauge(owedDesc, len(c.router.config.Ledger.Owed("")))
+	if w := c.router.watching.Load(); w != nil {
+		for reason, nodes := range reasonsOf(w.ailing()) {
+			gauge(ailingDesc, nodes, string(reason))
+		}
+	}
 }
 
 // census is what the fleet is made of.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -25,6 +26,8 @@ type Router struct {
 	// names are the LV names that are being created or paid, one at a time.
 	names keyed.Locks
 	found chan struct{} // closed once the first list of agents has come
+	// watching is what Watch knows, nil while it does not run.
+	watching atomic.Pointer[watch]
 }
 
 var _ csi.ControllerServer = (*Router)(nil)

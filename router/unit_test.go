@@ -3,10 +3,13 @@ package router
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/lvme/lvme/volume"
 )
 
 func TestQuantise(t *testing.T) {
@@ -95,5 +98,63 @@ func TestRecentForgets(t *testing.T) {
 	m.forget(time.Now().Add(-time.Second))
 	if m.creation("new").store != "s" || m.creation("old").store != "" || m.snapshot("old") != "" {
 		t.Error("the wrong one was forgotten")
+	}
+}
+
+// TestLearn: what of an answer is news.
+func TestLearn(t *testing.T) {
+	const early, degraded, inaccessible = volume.Early, volume.Degraded, volume.Inaccessible
+	h := func(vg string, e volume.Effect, r volume.Reason) volume.PoolHealth {
+		return volume.PoolHealth{VG: vg, Ailment: volume.Ailment{Effect: e, Reason: r}}
+	}
+	type answers [][]volume.PoolHealth
+	filling, nearly := h("a", early, volume.PoolFilling), h("a", degraded, volume.PoolNearlyFull)
+	missing, worse := h("a", degraded, volume.DriveMissing), h("a", inaccessible, volume.DriveMissing)
+	for name, tc := range map[string]struct {
+		answers answers
+		want    string // of the last answer
+	}{
+		"nothing":                           {answers{{}}, ""},
+		"something":                         {answers{{filling}}, "+a PoolFilling"},
+		"the same in two pools":             {answers{{filling, h("b", early, volume.PoolFilling)}}, "+a PoolFilling +b PoolFilling"},
+		"twice in one answer":               {answers{{filling, filling}}, "+a PoolFilling"},
+		"as before":                         {answers{{filling}, {filling}}, ""},
+		"more severe":                       {answers{{missing}, {worse}}, "+a DriveMissing"},
+		"less severe":                       {answers{{worse}, {missing}}, "+a DriveMissing"},
+		"not in one answer":                 {answers{{filling}, {}}, ""},
+		"back after one":                    {answers{{filling}, {}, {filling}}, ""},
+		"not in one, twice":                 {answers{{filling}, {}, {filling}, {}}, ""},
+		"ended":                             {answers{{filling}, {}, {}}, "-a PoolFilling"},
+		"ended, and told":                   {answers{{filling}, {}, {}, {}}, ""},
+		"back after it has ended":           {answers{{filling}, {}, {}, {filling}}, "+a PoolFilling"},
+		"worse":                             {answers{{filling}, {nearly}}, "+a PoolNearlyFull"},
+		"hidden by what is worse":           {answers{{filling}, {nearly}, {nearly}, {nearly}}, ""},
+		"half recovered":                    {answers{{filling}, {nearly}, {nearly}, {filling}, {filling}}, "-a PoolNearlyFull"},
+		"recovered":                         {answers{{filling}, {nearly}, {nearly}, {}, {}}, "-a PoolFilling -a PoolNearlyFull"},
+		"not hidden by what another has":    {answers{{filling}, {h("b", inaccessible, volume.DriveAway)}, {}}, "-a PoolFilling"},
+		"not hidden by what is as bad":      {answers{{nearly}, {missing}, {missing}}, "-a PoolNearlyFull"},
+		"ended in one pool and come in one": {answers{{filling}, {}, {h("b", early, volume.PoolFilling)}}, "+b PoolFilling -a PoolFilling"},
+	} {
+		k, got := ailments{}, []string(nil)
+		for _, a := range tc.answers {
+			came, ended := k.learn(a)
+			got = nil
+			for _, h := range came {
+				got = append(got, "+"+h.VG+" "+string(h.Ailment.Reason))
+			}
+			for _, h := range ended {
+				got = append(got, "-"+h.VG+" "+string(h.Ailment.Reason))
+			}
+		}
+		if text := strings.Join(got, " "); text != tc.want {
+			t.Errorf("%s: %q, want %q", name, text, tc.want)
+		}
+	}
+}
+
+func TestReasonsOfAreBounded(t *testing.T) {
+	got := reasonsOf(map[volume.Reason]int{"One": 1, "Two": 2, volume.PoolFull: 3})
+	if len(got) != len(volume.Reasons)+1 || got["Other"] != 3 || got[volume.PoolFull] != 3 {
+		t.Errorf("%v", got)
 	}
 }

@@ -51,7 +51,7 @@ func (r *rig) waitCopied(t *testing.T) {
 	}
 	eventually(t, "every VG copied", func() bool {
 		for _, vg := range vgs {
-			all := copiesOf(t, r, poolID(vg.Name))
+			all := copiesOf(t, r, PoolID(vg.Name))
 			if len(all) == 0 || all[len(all)-1].seqno != vg.Seqno {
 				return false
 			}

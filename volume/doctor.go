@@ -152,7 +152,7 @@ func driveName(path, model, serial string) string {
 func (d *diagnosis) vgs() {
 	byName := map[string]int{}
 	for _, vg := range d.seen.report.VGs {
-		key, id := storeOf(vg.Tags), poolID(vg.Name)
+		key, id := storeOf(vg.Tags), PoolID(vg.Name)
 		if key == "" {
 			continue
 		}
@@ -199,7 +199,7 @@ func (d *diagnosis) away(p *pool) bool {
 			continue
 		}
 		here := d.seen.drives[i]
-		if !slices.ContainsFunc(d.seen.report.VGs, func(vg lvm.VGReport) bool { return poolID(vg.Name) == p.id }) {
+		if !slices.ContainsFunc(d.seen.report.VGs, func(vg lvm.VGReport) bool { return PoolID(vg.Name) == p.id }) {
 			d.add(SeverityError, CheckVGLost, VGName(p.id), d.store.restoreCommand(p, here.Path),
 				"its drive %s is here, and LVM finds no volume group on it: the metadata were overwritten or cannot be read. Follow \"Lost VG metadata\" in docs/operations.md",
 				driveName(here.Path, here.Model, here.Serial))

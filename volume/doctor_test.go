@@ -292,7 +292,7 @@ func (c *clinic) double() {
 			v, _ := have.LV(c.volume.LV)
 			c.ok(c.lvm().CreateThin(c.Context(), vg.VG(), lvm.ThinSpec{Name: v.Name, Pool: poolLV, Size: v.Size, Tags: v.Tags}))
 			s := c.open(c.T, c.cfg)
-			c.ok(s.backUp(c.Context(), s.pools[poolID(vg.Name)]))
+			c.ok(s.backUp(c.Context(), s.pools[PoolID(vg.Name)]))
 			s.Close()
 		}
 	}

@@ -154,7 +154,7 @@ func (s *Store) left(ctx context.Context, vg string, times float64) int64 {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p := s.pools[poolID(vg)]
+	p := s.pools[PoolID(vg)]
 	if p == nil {
 		return 0
 	}

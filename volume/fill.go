@@ -65,10 +65,10 @@ const (
 
 // condition is one thing that is not as it should be with a thin pool.
 type condition struct {
-	stage stage
-	// reason is a CamelCase word for programs, text a line with the next step
-	// for people.
-	reason, text string
+	stage  stage
+	reason Reason
+	// text is a line with the next step for people.
+	text string
 }
 
 // bounds are what a pool's fill is judged by.
@@ -144,10 +144,10 @@ func share(part, whole int64) int64 {
 // the look before: what was said then is said until the figure has fallen for good.
 func (b bounds) conditions(s lvm.PoolStatus, had []condition) []condition {
 	if s.Mode == lvm.PoolFailed {
-		return []condition{{broken, "PoolFailed", modeText(s) + ": stop its users and repair it (docs/operations.md)"}}
+		return []condition{{broken, PoolFailed, modeText(s) + ": stop its users and repair it (docs/operations.md)"}}
 	}
 	all := b.modeConditions(s)
-	above := func(figure, limit int64, reason string) bool {
+	above := func(figure, limit int64, reason Reason) bool {
 		if slices.ContainsFunc(had, func(c condition) bool { return c.reason == reason }) {
 			limit -= slack
 		}
@@ -156,20 +156,20 @@ func (b bounds) conditions(s lvm.PoolStatus, had []condition) []condition {
 	used := share(b.used(s), b.own)
 	switch {
 	case b.committed <= b.own: // It can never fill up.
-	case above(used, dataStop, "PoolNearlyFull"):
-		all = append(all, condition{stopped, "PoolNearlyFull", fmt.Sprintf("thin pool is %d %% full and promised %.1f times: it takes no new volumes; %s",
+	case above(used, dataStop, PoolNearlyFull):
+		all = append(all, condition{stopped, PoolNearlyFull, fmt.Sprintf("thin pool is %d %% full and promised %.1f times: it takes no new volumes; %s",
 			used, float64(b.committed)/float64(b.own), freeSpace)})
-	case above(used, dataWarn, "PoolFilling"):
-		all = append(all, condition{filling, "PoolFilling", fmt.Sprintf("thin pool is %d %% full and promised %.1f times; %s",
+	case above(used, dataWarn, PoolFilling):
+		all = append(all, condition{filling, PoolFilling, fmt.Sprintf("thin pool is %d %% full and promised %.1f times; %s",
 			used, float64(b.committed)/float64(b.own), freeSpace)})
 	}
 	meta := share(s.MetaUsed, s.MetaTotal)
 	switch {
-	case above(meta, metaStop, "MetadataNearlyFull"):
-		all = append(all, condition{stopped, "MetadataNearlyFull", fmt.Sprintf(
+	case above(meta, metaStop, MetadataNearlyFull):
+		all = append(all, condition{stopped, MetadataNearlyFull, fmt.Sprintf(
 			"metadata of the thin pool are %d %% full: it takes no new volumes until they are extended; delete snapshots", meta)})
-	case above(meta, metaWarn, "MetadataFilling"):
-		all = append(all, condition{filling, "MetadataFilling", fmt.Sprintf(
+	case above(meta, metaWarn, MetadataFilling):
+		all = append(all, condition{filling, MetadataFilling, fmt.Sprintf(
 			"metadata of the thin pool are %d %% full; delete snapshots that nobody needs (at %d %% they are extended from the reserve)", meta, metaEdge)})
 	}
 	slices.SortStableFunc(all, func(a, b condition) int { return cmp.Compare(b.stage, a.stage) })
@@ -183,11 +183,11 @@ const freeSpace = "delete volumes or snapshots, or run fstrim on its filesystems
 func (b bounds) modeConditions(s lvm.PoolStatus) []condition {
 	switch {
 	case s.NeedsCheck:
-		return []condition{{broken, "PoolNeedsCheck", modeText(s) + ": stop its users and repair it (docs/operations.md)"}}
+		return []condition{{broken, PoolNeedsCheck, modeText(s) + ": stop its users and repair it (docs/operations.md)"}}
 	case s.Mode == lvm.PoolReadOnly:
-		return []condition{{broken, "PoolReadOnly", modeText(s) + ": its metadata are full or could not be written"}}
+		return []condition{{broken, PoolReadOnly, modeText(s) + ": its metadata are full or could not be written; delete snapshots, or repair it (docs/operations.md)"}}
 	case s.Mode == lvm.PoolOutOfData:
-		return []condition{{full, "PoolFull", modeText(s) + ": writes to new blocks fail; " + freeSpace}}
+		return []condition{{full, PoolFull, modeText(s) + ": writes to new blocks fail; " + freeSpace}}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (b bounds) at(data, meta int64) lvm.PoolStatus {
 func reasons(all []condition) []string {
 	var of []string
 	for _, c := range all {
-		of = append(of, c.reason)
+		of = append(of, string(c.reason))
 	}
 	return of
 }
@@ -68,7 +68,7 @@ func TestConditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var had []condition
 			for _, r := range tc.had {
-				had = append(had, condition{reason: r})
+				had = append(had, condition{reason: Reason(r)})
 			}
 			got := tc.b.conditions(tc.s, had)
 			if !slices.Equal(reasons(got), tc.want) {

@@ -28,6 +28,10 @@ func TestVolumeHealth(t *testing.T) {
 		"its pool is full":           {drive.PerDrive, func(p *pool) { p.watched.conditions = []condition{{full, "PoolFull", "m"}} }, thin, []string{"degraded PoolFull"}},
 		"its pool has failed":        {drive.PerDrive, func(p *pool) { p.watched.conditions = []condition{{broken, "PoolFailed", "m"}} }, thin, []string{"inaccessible PoolFailed"}},
 		"a thick one does not mind":  {drive.PerDrive, func(p *pool) { p.watched.conditions = []condition{{broken, "PoolFailed", "m"}} }, thick, nil},
+		"its drive hangs":            {drive.Mirrored, func(p *pool) { p.hush(&silence{hung: true, why: "m"}) }, thick, []string{"inaccessible DriveDoesNotAnswer"}},
+		"its drive has errors":       {drive.PerDrive, func(p *pool) { p.hush(&silence{why: "m"}) }, thin, []string{"inaccessible DriveNotReadable"}},
+		"one of two has errors":      {drive.Mirrored, func(p *pool) { p.hush(&silence{why: "m"}) }, thin, []string{"degraded DriveNotReadable"}},
+		"it was pulled out in use":   {drive.PerDrive, func(p *pool) { p.stuck = "m" }, thin, []string{"inaccessible PoolStuck"}},
 		"its drive fails":            {drive.PerDrive, func(p *pool) { p.failing = "m" }, thick, []string{"degraded DriveFailing"}},
 		"half of its mirror is gone": {drive.Mirrored, func(p *pool) { p.missing = 1 }, thin, []string{"degraded DriveMissing"}},
 		"half of its stripes":        {drive.Striped, func(p *pool) { p.missing = 1 }, thin, []string{"inaccessible DriveMissing"}},
@@ -42,7 +46,7 @@ func TestVolumeHealth(t *testing.T) {
 			all, err := s.VolumeHealth(t.Context(), Key{"store001", p.id, tc.entry.lv})
 			var got []string
 			for _, a := range all {
-				got = append(got, string(a.Effect)+" "+a.Reason)
+				got = append(got, string(a.Effect)+" "+string(a.Reason))
 			}
 			if err != nil || !slices.Equal(got, tc.want) {
 				t.Errorf("%q, %v; want %q", got, err, tc.want)
@@ -115,7 +119,7 @@ func TestHungPool(t *testing.T) {
 	pools := s.Pools(ctx)
 	kernel.hang(pools[0].VG)
 	defer kernel.hang("")
-	severity := func(reason string) Effect {
+	severity := func(reason Reason) Effect {
 		all, _ := s.StorageHealth(ctx)
 		for _, h := range all {
 			if h.VG == pools[0].VG && h.Ailment.Reason == reason {
@@ -148,4 +152,52 @@ func TestHungPool(t *testing.T) {
 	kernel.mu.Unlock()
 	kernel.hang("")
 	eventually(t, "it answers again", func() bool { return severity("PoolDoesNotAnswer") == "" })
+}
+
+// TestStorageHealthTellsEarly of what is to come, of each pool with its drives.
+func TestStorageHealthTellsEarly(t *testing.T) {
+	p, q := testPool(drive.PerDrive, 1), testPool(drive.PerDrive, 1)
+	q.id = "other001"
+	p.watched.conditions = []condition{{stopped, MetadataNearlyFull, "m"}, {filling, PoolFilling, "m"}}
+	p.drives = []PoolDrive{{Model: "M", Serial: "S1"}}
+	q.failing, q.missing = "m", 1
+	s := &Store{key: "store001", pools: map[string]*pool{p.id: p, q.id: q}}
+	all, pools := s.StorageHealth(t.Context())
+	var got []string
+	for _, h := range all {
+		got = append(got, strings.Join([]string{h.VG, string(h.Ailment.Effect), string(h.Ailment.Reason), h.Drives}, " "))
+	}
+	want := []string{
+		VGName(p.id) + " degraded MetadataNearlyFull M S1", VGName(p.id) + " early PoolFilling M S1",
+		VGName(q.id) + " inaccessible DriveMissing " + q.driveNames(), VGName(q.id) + " degraded DriveFailing " + q.driveNames(),
+	}
+	if pools != 2 || !slices.Equal(got, want) {
+		t.Errorf("%q of %d pools, want %q", got, pools, want)
+	}
+}
+
+func TestReasons(t *testing.T) {
+	order := []Effect{Early, Degraded, Inaccessible}
+	for i, e := range order {
+		for j, o := range order {
+			if e.Exceeds(o) != (i > j) {
+				t.Errorf("%s exceeds %s: %t", e, o, e.Exceeds(o))
+			}
+		}
+		if !e.Exceeds("") {
+			t.Errorf("%s is no worse than nothing", e)
+		}
+	}
+	var early, thin []Reason
+	for _, r := range Reasons {
+		if r.IsEarly() {
+			early = append(early, r)
+		}
+		if r.ThinOnly() {
+			thin = append(thin, r)
+		}
+	}
+	if !slices.Equal(early, []Reason{PoolFilling, MetadataFilling}) || len(thin) != len(Reasons)-8 || DriveFailing.ThinOnly() || Reason("Unheard").ThinOnly() {
+		t.Errorf("early %q, of thin volumes only %q", early, thin)
+	}
 }

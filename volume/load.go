@@ -194,7 +194,7 @@ func (s *Store) absorb(ctx context.Context, held *hostrecord.Held, seen sight) e
 func (s *Store) ownVGs(ctx context.Context, seen sight, rec *hostrecord.Record) map[string]lvm.VGReport {
 	here := map[string]lvm.VGReport{}
 	for _, vg := range seen.report.VGs {
-		id := poolID(vg.Name)
+		id := PoolID(vg.Name)
 		if s.key == "" || storeOf(vg.Tags) != s.key || id == "" || rec != nil && rec.IsForgotten(id) {
 			continue
 		}
@@ -374,7 +374,7 @@ func (s *Store) setVerdicts(ctx context.Context, seen sight, rec *hostrecord.Rec
 		if tags, err := parseVGRecord(vg.Tags); err == nil {
 			info.Class = tags.class
 		}
-		info.Forgotten = rec != nil && rec.IsForgotten(poolID(vg.Name))
+		info.Forgotten = rec != nil && rec.IsForgotten(PoolID(vg.Name))
 		for _, pv := range vg.PVs {
 			pvs[pv.Device] = info
 		}

@@ -112,8 +112,8 @@ func newPool(id string) *pool {
 // VGName is the name of the VG of that short id.
 func VGName(id string) string { return vgPrefix + id }
 
-// poolID is the short id in a VG's name, "" for a name that is none of ours.
-func poolID(vg string) string {
+// PoolID is the short id in a VG's name, "" for a name that is none of ours.
+func PoolID(vg string) string {
 	id, ours := strings.CutPrefix(vg, vgPrefix)
 	if !ours || !shortID(id) {
 		return ""

@@ -79,7 +79,7 @@ func (s *Store) PlanRepair(ctx context.Context, vg string, with func(drive.Verdi
 func (s *Store) mirroredPool(vg string) (*pool, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p, ok := s.pools[poolID(vg)]
+	p, ok := s.pools[PoolID(vg)]
 	switch {
 	case !ok:
 		return nil, fmt.Errorf("repair %s: %w: 'lvme pools' shows the volume groups of this store", vg, ErrNotFound)

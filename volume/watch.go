@@ -103,7 +103,7 @@ func (s *Store) lookAtFill(ctx context.Context, p *pool) (status lvm.PoolStatus,
 	case p.watched.failures == 0:
 		p.watched.failures++ // LVM may be exchanging the pool's tables just now.
 	default:
-		p.watched.conditions = []condition{{broken, "PoolDoesNotAnswer", "thin pool could not be looked at: " + err.Error()}}
+		p.watched.conditions = []condition{{broken, PoolDoesNotAnswer, "thin pool could not be looked at: " + err.Error() + "; see to its drive"}}
 	}
 	now := p.watched.conditions
 	s.mu.Unlock()

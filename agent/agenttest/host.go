@@ -106,6 +106,10 @@ func (h *Host) Change(path string, change func(*drive.Drive)) {
 	}
 }
 
+// Tell has whoever watches the drives look at them, as a drive does that reports
+// something by itself.
+func (h *Host) Tell() { h.signal() }
+
 // Zeroed lists the devices that were overwritten or given back.
 func (h *Host) Zeroed() []string {
 	h.mu.Lock()

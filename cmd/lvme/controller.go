@@ -33,8 +33,8 @@ has the volume, over mutual TLS.
 
 Of the cluster it needs EndpointSlices, Nodes, Secrets, ConfigMaps, Leases and
 claims. While the API server is away, calls are routed by what was known before.
-Several may run; one of them keeps the certificates and steers restores to the
-node of their source.`
+Several may run; one of them keeps the certificates, steers restores to the node
+of their source, and tells by events what is wrong with the storage of nodes.`
 
 // The ways to get certificates.
 const (
@@ -154,6 +154,7 @@ func (env *environment) control(ctx context.Context, o controllerOptions) error 
 	if err != nil {
 		return err
 	}
+	k.Herald(r)
 	return serveController(ctx, o, registry, k, r)
 }
 

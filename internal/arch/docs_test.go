@@ -81,6 +81,7 @@ func TestDocumentsNameWhatTheCodeHas(t *testing.T) {
 		{"fields of the configuration", "docs/parameters.md", arguments(t, "drive", ".fields"), 15},
 		{"layouts and placements", "docs/parameters.md", typed(t, "drive", "Layout", "Placement"), 5},
 		{"checks of the doctor", "docs/operations.md", typed(t, "volume", "Check"), 25},
+		{"reasons of what is wrong", "docs/operations.md", typed(t, "volume", "Reason"), 17},
 		{"states and modes", "docs/on-disk-format.md", typed(t, "volume", "State", "Mode"), 7},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lvme/lvme/driver"
 	"github.com/lvme/lvme/router"
+	"github.com/lvme/lvme/volume"
 )
 
 // Hook stands around each call to an agent; next does what was asked.
@@ -35,6 +36,7 @@ type Agent struct {
 	mu      sync.Mutex
 	says    map[string]string
 	hook    Hook
+	health  []volume.PoolHealth
 	calls   map[string]int
 	address string
 	server  *grpc.Server
@@ -86,6 +88,26 @@ func (a *Agent) SetHook(hook Hook) {
 	a.hook = hook
 }
 
+// SetHealth has it say that this is wrong with its storage.
+func (a *Agent) SetHealth(all ...volume.PoolHealth) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.health = all
+}
+
+// health is what an agent serves its router of the node service.
+type health struct {
+	csi.UnimplementedNodeServer
+	agent *Agent
+}
+
+// NodeGetStorageHealth implements csi.NodeServer.
+func (h health) NodeGetStorageHealth(context.Context, *csi.NodeGetStorageHealthRequest) (*csi.NodeGetStorageHealthResponse, error) {
+	h.agent.mu.Lock()
+	defer h.agent.mu.Unlock()
+	return driver.StorageHealth(h.agent.health), nil
+}
+
 // Calls is how often a method was called.
 func (a *Agent) Calls(method string) int {
 	a.mu.Lock()
@@ -113,6 +135,7 @@ func (a *Agent) Start() {
 	server := grpc.NewServer(options...)
 	csi.RegisterIdentityServer(server, identity)
 	csi.RegisterControllerServer(server, a.service)
+	csi.RegisterNodeServer(server, health{agent: a})
 	a.server = server
 	go func() {
 		if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

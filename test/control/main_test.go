@@ -46,6 +46,7 @@ func TestControl(t *testing.T) {
 		{"provision", testProvision},
 		{"capacity", testCapacity},
 		{"copies", testCopies},
+		{"events", testEvents},
 		{"certificates", testCertificates},
 		{"authority", testAuthority},
 		{"agent killed while it creates", testAgentKilled},

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -89,12 +90,24 @@ func (m *machine) serve(ctx context.Context) error {
 		return map[string]string{driver.ManifestNode: m.name, driver.ManifestStore: m.store.Key()}
 	})
 	// As the agent's cluster listener has them.
-	m.server = driver.NewServer(driver.Services{Identity: identity, Controller: controller.New(m.store)}, m.ground.metrics,
+	m.server = driver.NewServer(driver.Services{Identity: identity, Controller: controller.New(m.store), Node: health{store: m.store}}, m.ground.metrics,
 		grpc.ChainUnaryInterceptor(m.intercept), grpc.Creds(credentials.NewTLS(m.ground.source.Server(mtls.Router))), grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
 	go func(s *grpc.Server) { _ = s.Serve(listener{l, m.gate}) }(m.server) // it ends when it is told to
 	return nil
+}
+
+// health is what the agent serves a router of the node service.
+type health struct {
+	csi.UnimplementedNodeServer
+	store *volume.Store
+}
+
+// NodeGetStorageHealth implements csi.NodeServer.
+func (h health) NodeGetStorageHealth(ctx context.Context, _ *csi.NodeGetStorageHealthRequest) (*csi.NodeGetStorageHealthResponse, error) {
+	all, _ := h.store.StorageHealth(ctx)
+	return driver.StorageHealth(all), nil
 }
 
 // intercept counts the calls, and holds them while the machine hangs.
@@ -106,7 +119,7 @@ func (m *machine) intercept(ctx context.Context, req any, info *grpc.UnaryServer
 	m.mu.Lock()
 	hung := m.hung
 	m.mu.Unlock()
-	if hung != nil && strings.Contains(info.FullMethod, ".Controller/") {
+	if hung != nil && !strings.Contains(info.FullMethod, ".Identity/") {
 		select {
 		case <-hung:
 		case <-ctx.Done():
@@ -124,7 +137,7 @@ func (m *machine) die() error { m.server.Stop(); return nil }
 // silence takes the machine away without a word.
 func (m *machine) silence() error { m.gate.shut(); return nil }
 
-// hang has no call of the controller service end.
+// hang has no call of the controller and the node service end.
 func (m *machine) hang() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,10 +71,11 @@ func (r *routed) start(ctx context.Context, dir string, refresh time.Duration, s
 	}
 	server := driver.NewServer(driver.Services{Identity: driver.NewIdentity(rt.Ready), Controller: rt}, driver.NewMetrics(r.registry))
 	go func() {
-		ran := make(chan struct{})
-		go func() { defer close(ran); rt.Run(ctx) }()
+		var work sync.WaitGroup
+		work.Go(func() { rt.Run(ctx) })
+		work.Go(func() { rt.Watch(ctx, func(router.News) {}) }) // as the replica does that leads
 		err := driver.Serve(ctx, server, l, time.Second)
-		<-ran
+		work.Wait()
 		served <- err
 	}()
 	return nil
