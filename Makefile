@@ -96,6 +96,11 @@ demo: ## boot a node with two NVMe drives and play all of lvme on it
 footprint: ## what an agent at rest with 100 volumes costs: LVM commands, memory, CPU
 	go run ./test/footprint
 
+# As in: make bench BENCHFLAGS='-rounds 3 -seconds 1'
+.PHONY: bench
+bench: ## what each layer between drive and file costs, the drive throttled and not: hours; tables in out/bench
+	go run ./test/bench $(BENCHFLAGS)
+
 # As in: make -s fleet FLEETFLAGS='-agents 100 -volumes 3000 -o json'
 .PHONY: fleet
 fleet: ## what the router costs before 1,000 simulated agents with 30,000 volumes, and with dead ones
