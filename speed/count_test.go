@@ -34,7 +34,7 @@ func TestTheory(t *testing.T) {
 		"write": {write, expected{flushes: true}, Count{Drive: Traffic{Writes: n, WriteBytes: n * page}}, []func(*Count){
 			func(c *Count) { c.Drive.Flushes = n }, func(c *Count) { c.Metadata.Writes = 1 }, func(c *Count) { c.Drive.WriteBytes *= 2 },
 		}},
-		"sync": {synced, expected{flushes: true}, Count{Drive: Traffic{Writes: n, WriteBytes: n * page, Flushes: n}}, []func(*Count){
+		"sync": {synced, expected{flushes: true}, Count{Drive: Traffic{Writes: 2 * n, WriteBytes: n * page, Flushes: n}}, []func(*Count){
 			func(c *Count) { c.Drive.Flushes = 0 }, func(c *Count) { c.Drive.Flushes *= 2 },
 		}},
 		"sync without a cache": {synced, expected{}, Count{Drive: Traffic{Writes: n, WriteBytes: n * page}}, []func(*Count){func(c *Count) { c.Drive.Flushes = n }}},

@@ -19,20 +19,19 @@ type Report struct {
 
 // About is what the figures depend on, as the kernel tells it.
 type About struct {
-	Kernel       string  `json:"kernel"`
-	Fio          string  `json:"fio"`
-	CPUs         int     `json:"cpus"`
-	VG           string  `json:"vg"`
-	Layout       string  `json:"layout"` // of the thin pool: linear, striped, ...
-	ChunkBytes   int64   `json:"chunkBytes"`
-	Zeroing      bool    `json:"zeroing"`
-	Drives       []Drive `json:"drives"`
-	Bytes        int64   `json:"bytes"` // of each volume
-	Rounds       int     `json:"rounds"`
-	Seconds      float64 `json:"seconds"`
-	Jobs         int     `json:"jobs"`
-	TookSeconds  float64 `json:"tookSeconds"`
-	Preparations float64 `json:"preparationSeconds"`
+	Kernel      string  `json:"kernel"`
+	Fio         string  `json:"fio"`
+	CPUs        int     `json:"cpus"`
+	VG          string  `json:"vg"`
+	Layout      string  `json:"layout"` // of the thin pool: linear, striped, ...
+	ChunkBytes  int64   `json:"chunkBytes"`
+	Zeroing     bool    `json:"zeroing"`
+	Drives      []Drive `json:"drives"`
+	Bytes       int64   `json:"bytes"` // of each volume
+	Rounds      int     `json:"rounds"`
+	Seconds     float64 `json:"seconds"`
+	Jobs        int     `json:"jobs"`
+	TookSeconds float64 `json:"tookSeconds"`
 }
 
 // Drive is a drive below the volumes.

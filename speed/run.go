@@ -88,14 +88,11 @@ func Run(ctx context.Context, o Options, h Host) (_ Report, err error) {
 			err = errors.Join(err, fmt.Errorf("take away what was made ('lvme bench --clean' tries again): %w", clearErr))
 		}
 	}()
-	if err := b.prepare(ctx); err != nil {
-		return Report{}, err
-	}
-	if err := b.countAll(ctx); err != nil {
-		return Report{}, err
-	}
-	if err := b.measureAll(ctx); err != nil {
-		return Report{}, err
+	// Counted is before filesystems are mounted: they write now and then by themselves.
+	for _, do := range []func(context.Context) error{b.prepareDevices, b.countAll, b.prepareFilesystems, b.describe, b.measureAll} {
+		if err := do(ctx); err != nil {
+			return Report{}, err
+		}
 	}
 	b.report.About.TookSeconds = time.Since(b.report.Started).Seconds()
 	return b.report, nil
@@ -125,8 +122,8 @@ func (b *bench) clear(ctx context.Context) error {
 	return b.clean(ctx)
 }
 
-// prepare makes, publishes and fills the volumes.
-func (b *bench) prepare(ctx context.Context) error {
+// prepareDevices makes all volumes, and publishes and fills those that are devices.
+func (b *bench) prepareDevices(ctx context.Context) error {
 	if err := b.fit(ctx); err != nil {
 		return err
 	}
@@ -136,23 +133,31 @@ func (b *bench) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := b.publish(ctx, m); err != nil {
-			return err
-		}
 		b.made[l.volume] = m
 	}
-	if err := b.ownSectors(ctx); err != nil {
+	if err := b.publishAll(ctx, func(l Layer) bool { return l.fs == "" }); err != nil {
 		return err
 	}
-	if err := b.describe(ctx); err != nil {
-		return err
-	}
+	return b.ownSectors(ctx)
+}
+
+// prepareFilesystems publishes and fills the others.
+func (b *bench) prepareFilesystems(ctx context.Context) error {
+	return b.publishAll(ctx, func(l Layer) bool { return l.fs != "" })
+}
+
+func (b *bench) publishAll(ctx context.Context, which func(Layer) bool) error {
 	for _, l := range volumes(b.Layers) {
+		if !which(l) {
+			continue
+		}
+		if err := b.publish(ctx, b.made[l.volume]); err != nil {
+			return err
+		}
 		if err := b.fillOne(ctx, l); err != nil {
 			return err
 		}
 	}
-	b.report.About.Preparations = time.Since(b.report.Started).Seconds()
 	return nil
 }
 
