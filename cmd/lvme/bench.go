@@ -69,7 +69,7 @@ func newBenchmark(env *environment) *cobra.Command {
 
 func (f *benchFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Class, "class", "", "drive class; the configuration's first by default")
-	fs.StringVar(&f.size, "size", "4Gi", "size of each volume; up to nine are made")
+	fs.StringVar(&f.size, "size", "4Gi", "size of each volume; up to eight are made, and a snapshot")
 	fs.IntVar(&f.Rounds, "rounds", 5, "how often all is measured")
 	fs.Float64Var(&f.seconds, "seconds", 5, "how long each measurement takes")
 	fs.IntVar(&f.Jobs, "jobs", min(8, runtime.NumCPU()), "jobs of workloads with several, each 32 deep")

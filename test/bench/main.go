@@ -53,7 +53,7 @@ func main() {
 	flag.Int64Var(&s.limit.BytesPerSecond, "bytes", 48<<20, "bytes a second of the throttled drive")
 	flag.StringVar(&s.layers, "layers", "", "only these layers of lvme bench")
 	flag.StringVar(&s.workloads, "workloads", "", "only these workloads of lvme bench")
-	flag.StringVar(&s.only, "only", "", "only this `regime`: throttled, unthrottled")
+	flag.StringVar(&s.only, "only", "", "only this `part`: throttled, unthrottled, ends")
 	flag.StringVar(&s.dir, "out", "out/bench", "`directory` for the reports, as JSON and as pages")
 	flag.DurationVar(&s.timeout, "timeout", 3*time.Hour, "end after this time")
 	flag.Parse()
@@ -150,6 +150,10 @@ func measure(ctx context.Context, node *bed.Node, s settings, say func(string, .
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
 		failed = append(failed, judge(report, r.gates, say))
+	}
+	if s.only == "" || s.only == "ends" {
+		say("\n== interrupted")
+		failed = append(failed, ends(ctx, node, say))
 	}
 	return errors.Join(failed...)
 }
