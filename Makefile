@@ -28,7 +28,7 @@ TESTFLAGS ?=
 # packages with tests that drive nodes from outside. internal/arch fails when one
 # is missing here.
 REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
-OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture)
+OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture ./test/bench)
 REALRUN := ^Test(Real|Bed|Enter)
 # Those from outside that every change runs. The others take minutes each: test-full.
 NODETESTS ?= PowerCut|Reboot

@@ -34,17 +34,21 @@ type Trimmed struct {
 // Trim has every filesystem that is staged give back what it does not use, one
 // after the other and each in steps. It tells each when it is done, and ends
 // when ctx does. A filesystem that is staged or unstaged meanwhile is left
-// alone from there on: its next turn comes.
+// alone from there on: its next turn comes. So is whatever is in a pool that is
+// out of reach, or does not answer one of them in time.
 func (s *Service) Trim(ctx context.Context, tell func(Trimmed)) error {
 	volumes, err := s.store.Volumes(ctx)
 	if err != nil {
 		return fmt.Errorf("trim filesystems: %w", err)
 	}
+	silent := s.outOfReach(ctx)
 	for _, v := range volumes {
-		if !v.Active || v.Mode == volume.Block {
+		vg := volume.VGName(v.Key.VG)
+		if !v.Active || v.Mode == volume.Block || silent[vg] {
 			continue
 		}
 		bytes, err := s.trim(ctx, v.Key)
+		silent[vg] = errors.Is(err, mount.ErrBroken)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -54,6 +58,18 @@ func (s *Service) Trim(ctx context.Context, tell func(Trimmed)) error {
 		tell(Trimmed{Key: v.Key, Bytes: bytes, Err: err})
 	}
 	return nil
+}
+
+// outOfReach are the VGs of pools that do not work.
+func (s *Service) outOfReach(ctx context.Context) map[string]bool {
+	vgs := map[string]bool{}
+	all, _ := s.store.StorageHealth(ctx)
+	for _, h := range all {
+		if h.Ailment.Effect == volume.Inaccessible {
+			vgs[h.VG] = true
+		}
+	}
+	return vgs
 }
 
 // trim trims the filesystem of one volume, if it is mounted for writing.

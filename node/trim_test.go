@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/lvme/lvme/internal/mount"
 	"github.com/lvme/lvme/volume"
 )
 
@@ -64,6 +66,33 @@ func TestTrimLeavesOthersAlone(t *testing.T) {
 	b.host.Reboot() // nothing is mounted
 	if all, err := b.trimmedAll(t.Context()); err != nil || all["v-a"].Err != nil {
 		t.Errorf("not mounted: %+v, %v", all, err)
+	}
+}
+
+// TestTrimWaitsForNoPool: one that is out of reach, or from which a filesystem has no answer, is left alone.
+func TestTrimWaitsForNoPool(t *testing.T) {
+	b := newBench(t, nil)
+	b.add("store001/vgvgvgv1/v-b", func(v *volume.Volume) { v.Active = true })
+	b.ok(b.stage(filesystem("", writer)))
+	b.store.pools = []volume.PoolHealth{{VG: volume.VGName("vgvgvgv1"), Ailment: volume.Ailment{Effect: volume.Inaccessible}}}
+	if all, err := b.trimmedAll(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("of a pool that is out of reach: %+v, %v", all, err)
+	}
+	b.store.pools = nil
+	if all, err := b.trimmedAll(t.Context()); err != nil || len(all) != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	hung := make(chan struct{})
+	defer close(hung)
+	b.host.Before = func(op string) error {
+		if op == "trim" {
+			<-hung
+		}
+		return nil
+	}
+	b.trims.wait = time.Millisecond
+	if all, err := b.trimmedAll(t.Context()); err != nil || len(all) != 1 || !errors.Is(all["v-a"].Err, mount.ErrBroken) {
+		t.Errorf("of a pool that hangs: %+v, %v", all, err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,7 +39,7 @@ type settings struct {
 	size, drive       int64 // MiB
 	limit             bed.Limit
 	layers, workloads string
-	only              string
+	parts             string // throttled, unthrottled, ends
 	dir               string
 	timeout           time.Duration
 }
@@ -53,7 +54,7 @@ func main() {
 	flag.Int64Var(&s.limit.BytesPerSecond, "bytes", 48<<20, "bytes a second of the throttled drive")
 	flag.StringVar(&s.layers, "layers", "", "only these layers of lvme bench")
 	flag.StringVar(&s.workloads, "workloads", "", "only these workloads of lvme bench")
-	flag.StringVar(&s.only, "only", "", "only this `part`: throttled, unthrottled, ends")
+	flag.StringVar(&s.parts, "parts", "throttled,unthrottled,ends", "which `parts`: the two regimes, and that a run that is interrupted leaves nothing")
 	flag.StringVar(&s.dir, "out", "out/bench", "`directory` for the reports, as JSON and as pages")
 	flag.DurationVar(&s.timeout, "timeout", 3*time.Hour, "end after this time")
 	flag.Parse()
@@ -138,7 +139,7 @@ type regime struct {
 func measure(ctx context.Context, node *bed.Node, s settings, say func(string, ...any)) error {
 	var failed []error
 	for _, r := range []regime{{"throttled", s.limit, driveGates}, {"unthrottled", bed.Limit{}, nil}} {
-		if s.only != "" && s.only != r.name {
+		if !s.has(r.name) {
 			continue
 		}
 		say("\n== %s: %s", r.name, r.limit)
@@ -151,12 +152,14 @@ func measure(ctx context.Context, node *bed.Node, s settings, say func(string, .
 		}
 		failed = append(failed, judge(report, r.gates, say))
 	}
-	if s.only == "" || s.only == "ends" {
+	if s.has("ends") {
 		say("\n== interrupted")
 		failed = append(failed, ends(ctx, node, say))
 	}
 	return errors.Join(failed...)
 }
+
+func (s settings) has(part string) bool { return slices.Contains(strings.Split(s.parts, ","), part) }
 
 // exitFound is the exit code of `lvme bench` when counts are wrong; the report says which.
 const exitFound = 3
