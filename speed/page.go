@@ -21,7 +21,7 @@ const (
 	barsLeft   = 120
 	barsWidth  = 330
 	textLeft   = barsLeft + barsWidth + 8
-	ticksLeft  = 660
+	ticksLeft  = 720
 	ticksWidth = 320
 	plotWidth  = ticksLeft + ticksWidth + 20
 )
