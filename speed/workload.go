@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // direction says which figures of a workload count.
@@ -92,15 +93,19 @@ type target struct {
 func (w Workload) arguments(t target, o Options, round int) []string {
 	args := []string{
 		"--output-format=json", "--eta=never", "--exitall_on_error", "--thread", "--group_reporting", "--percentile_list=50:99:99.9",
-		"--norandommap", "--randseed=" + strconv.Itoa(round+1), "--runtime=" + seconds(o),
+		"--norandommap", "--randseed=" + strconv.Itoa(round+1), "--runtime=" + millis(o.Span),
 	}
 	if w.OnFiles() {
-		return append(args, w.onFiles(t)...)
+		return append(args, w.onFiles(t, o)...)
 	}
 	return append(args, w.onDevice(t, o)...)
 }
 
-func seconds(o Options) string { return strconv.FormatInt(o.Span.Milliseconds(), 10) + "ms" }
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
+
+// timed has fio work for the whole time, and some before of which it does not tell: at its beginning a drive, as a throttle,
+// has something left over from its rest.
+func timed(o Options) []string { return []string{"--time_based", "--ramp_time=" + millis(o.Span/4)} }
 
 // onDevice goes past the page cache: what is left in it of a drive would be written when the sectors may have another owner.
 func (w Workload) onDevice(t target, o Options) []string {
@@ -118,7 +123,7 @@ func (w Workload) onDevice(t target, o Options) []string {
 		args = append(args, "--ioengine=libaio", "--iodepth="+strconv.Itoa(w.depth))
 	}
 	if t.chunk == 0 {
-		return append(args, "--rw="+w.rw, "--size="+strconv.FormatInt(t.length, 10), "--time_based")
+		return append(append(args, "--rw="+w.rw, "--size="+strconv.FormatInt(t.length, 10)), timed(o)...)
 	}
 	part := t.length / jobs / t.chunk * t.chunk
 	return append(args, "--rw="+w.once(t.chunk), "--size="+strconv.FormatInt(part, 10), "--offset_increment="+strconv.FormatInt(part, 10))
@@ -133,8 +138,8 @@ func (w Workload) once(chunk int64) string {
 }
 
 // onFiles leaves the page cache to do its work, and no file behind.
-func (w Workload) onFiles(t target) []string {
-	args := []string{"--directory=" + t.path, "--ioengine=psync", "--time_based", "--unlink=1"}
+func (w Workload) onFiles(t target, o Options) []string {
+	args := append([]string{"--directory=" + t.path, "--ioengine=psync", "--unlink=1"}, timed(o)...)
 	for _, j := range w.files {
 		args = append(args, "--name="+w.Name+"-"+j.name, "--numjobs="+strconv.FormatInt(j.jobs, 10), "--size="+strconv.FormatInt(t.fileSize(j), 10))
 		args = append(args, j.options...)

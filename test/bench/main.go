@@ -27,9 +27,9 @@ import (
 
 const serial = "BENCH-A"
 
-// driveConfig has room for the volumes of a run: half of them are thick.
+// driveConfig has room for the volumes of a run: three of them are thick. It wants a chunk size.
 const driveConfig = `classes:
-  - {name: default, select: {transport: [pcie]}, thin: {share: 60%}, thick: {share: 30%}, reserve: 10%}
+  - {name: default, select: {transport: [pcie]}, thin: {share: 60%%, chunkSize: %s}, thick: {share: 30%%}, reserve: 10%%}
 `
 
 // settings are what the flags say.
@@ -37,6 +37,7 @@ type settings struct {
 	rounds            int
 	seconds           float64
 	size, drive       int64 // MiB
+	chunk             string
 	limit             bed.Limit
 	layers, workloads string
 	parts             string // throttled, unthrottled, ends
@@ -50,7 +51,8 @@ func main() {
 	flag.Float64Var(&s.seconds, "seconds", 3, "how long each measurement takes")
 	flag.Int64Var(&s.size, "size", 512, "size of each volume, `MiB`")
 	flag.Int64Var(&s.drive, "drive", 12<<10, "size of the drive, `MiB`")
-	flag.Int64Var(&s.limit.IOPS, "iops", 500, "I/Os a second of the throttled drive")
+	flag.StringVar(&s.chunk, "chunk", "512Ki", "chunk size of the thin pool")
+	flag.Int64Var(&s.limit.IOPS, "iops", 300, "I/Os a second of the throttled drive")
 	flag.Int64Var(&s.limit.BytesPerSecond, "bytes", 48<<20, "bytes a second of the throttled drive")
 	flag.StringVar(&s.layers, "layers", "", "only these layers of lvme bench")
 	flag.StringVar(&s.workloads, "workloads", "", "only these workloads of lvme bench")
@@ -95,7 +97,7 @@ func run(ctx context.Context, s settings) (err error) {
 			fmt.Fprintf(os.Stderr, "the agent's log ends with\n%s\n", log.Lines(25))
 		}
 	}()
-	agent, err := start(ctx, node, binary, log)
+	agent, err := s.start(ctx, node, binary, log)
 	if err != nil {
 		return err
 	}
@@ -104,8 +106,8 @@ func run(ctx context.Context, s settings) (err error) {
 }
 
 // start takes the drive and starts the agent on it.
-func start(ctx context.Context, node *bed.Node, binary string, log *rig.Tail) (*rig.Agent, error) {
-	if err := rig.Install(ctx, node, binary, driveConfig); err != nil {
+func (s settings) start(ctx context.Context, node *bed.Node, binary string, log *rig.Tail) (*rig.Agent, error) {
+	if err := rig.Install(ctx, node, binary, fmt.Sprintf(driveConfig, s.chunk)); err != nil {
 		return nil, err
 	}
 	if _, err := rig.Sh(ctx, node, `"$@"`, rig.Binary, "init", "--yes"); err != nil {

@@ -61,7 +61,7 @@ func TestNodeBench(t *testing.T) {
 		t.Skip("needs the bed: LVME_TESTS=bed go test ./test/bench")
 	}
 	s := settings{
-		rounds: 2, seconds: 0.3, size: 384, drive: 6 << 10, parts: "unthrottled,ends", dir: t.TempDir(), timeout: 15 * time.Minute,
+		rounds: 2, seconds: 0.3, size: 384, drive: 6 << 10, chunk: "512Ki", parts: "unthrottled,ends", dir: t.TempDir(), timeout: 15 * time.Minute,
 		layers: "raw,linear,thick,thin,thin-new,thin-snap,thin-ext4", workloads: "randread-4k,fdatasync-4k,wal",
 	}
 	if err := run(t.Context(), s); err != nil {
