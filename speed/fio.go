@@ -23,8 +23,7 @@ type Sample struct {
 
 // fioOutput is what matters of `fio --output-format=json`.
 type fioOutput struct {
-	Version string   `json:"fio version"`
-	Jobs    []fioJob `json:"jobs"`
+	Jobs []fioJob `json:"jobs"`
 }
 
 type fioJob struct {
@@ -97,6 +96,20 @@ func (s *Sample) latency(l fioLatency) {
 	s.P50 = max(s.P50, l.Percentile["50.000000"])
 	s.P99 = max(s.P99, l.Percentile["99.000000"])
 	s.P999 = max(s.P999, l.Percentile["99.900000"])
+}
+
+// installed says whether fio is, before anything is made, and which it is.
+func (b *bench) installed(ctx context.Context) error {
+	c := run.Cmd{Name: "fio", Args: []string{"--version"}}
+	res, err := b.host.Runner.Run(ctx, c)
+	if errors.Is(err, run.ErrNotInstalled) {
+		return fmt.Errorf("%w: install the package fio", err)
+	}
+	if err == nil && res.Code != 0 {
+		err = fmt.Errorf("%s: exit code %d: %s", c, res.Code, bytes.TrimSpace(res.Stderr))
+	}
+	b.report.About.Fio = string(bytes.TrimSpace(res.Stdout))
+	return err
 }
 
 // fio runs fio under the lock that tells the next run that it is still at work, should this process be killed.

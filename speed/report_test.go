@@ -1,8 +1,12 @@
 package speed
 
 import (
+	"context"
 	"math"
+	"strings"
 	"testing"
+
+	"github.com/lvme/lvme/internal/run"
 )
 
 const fioText = `note: both iodepth >= 1 and synchronous I/O engine are selected, queue depth will be capped at 1
@@ -19,7 +23,7 @@ const fioText = `note: both iodepth >= 1 and synchronous I/O engine are selected
 
 func TestSample(t *testing.T) {
 	out, err := parse([]byte(fioText))
-	if err != nil || out.Version != "fio-3.39" {
+	if err != nil {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	for _, tc := range []struct {
@@ -85,4 +89,22 @@ func TestRatiosAreOfTheSameRound(t *testing.T) {
 	if _, ok := testReport().Result("thin", "randread-4k"); ok {
 		t.Error("a layer that was not measured has a result")
 	}
+}
+
+func TestInstalled(t *testing.T) {
+	b := &bench{host: Host{Runner: &programs{answers: map[string]string{"fio --version": "fio-3.39\n"}}}}
+	if err := b.installed(t.Context()); err != nil || b.report.About.Fio != "fio-3.39" {
+		t.Errorf("%q, %v", b.report.About.Fio, err)
+	}
+	b.host.Runner = missing{}
+	if err := b.installed(t.Context()); err == nil || !strings.Contains(err.Error(), "install the package fio") {
+		t.Errorf("not installed: %v", err)
+	}
+}
+
+// missing has no programs.
+type missing struct{}
+
+func (missing) Run(context.Context, run.Cmd) (run.Result, error) {
+	return run.Result{}, run.ErrNotInstalled
 }

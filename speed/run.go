@@ -80,6 +80,9 @@ func Run(ctx context.Context, o Options, h Host) (_ Report, err error) {
 		Options: o, host: h, kernel: kernel{h.Sys, h.Runner}, prefix: "lvme-bench-" + randomHex(), made: map[string]*made{},
 		report: Report{Started: time.Now(), Counts: []Count{}, Missing: []string{}, Findings: []string{}},
 	}
+	if err := b.installed(ctx); err != nil {
+		return Report{}, err
+	}
 	if err := b.clear(ctx); err != nil {
 		return Report{}, fmt.Errorf("take away what an earlier run has left: %w", err)
 	}
@@ -255,9 +258,7 @@ func (b *bench) fillOne(ctx context.Context, l Layer) error {
 	if err != nil {
 		return err
 	}
-	out, err := b.fio(ctx, fill(p.target))
-	b.report.About.Fio = out.Version
-	if err != nil {
+	if _, err := b.fio(ctx, fill(p.target)); err != nil {
 		return fmt.Errorf("fill volume %s: %w", l.volume, err)
 	}
 	return nil

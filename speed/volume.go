@@ -228,7 +228,7 @@ func (b *bench) leftVolumes(ctx context.Context) ([]string, error) {
 func (b *bench) leftSnapshots(ctx context.Context) ([]string, error) {
 	resp, err := b.host.Controller.ListSnapshots(ctx, &csi.ListSnapshotsRequest{})
 	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
+		return nil, fmt.Errorf("list snapshots; is the agent running, and is this its --socket? %w", err)
 	}
 	var ids []string
 	for _, e := range resp.GetEntries() {

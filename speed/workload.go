@@ -101,6 +101,9 @@ func (w Workload) arguments(t target, o Options, round int) []string {
 	return append(args, w.onDevice(t, o)...)
 }
 
+// escape writes a path for fio, which takes a colon for the end of one.
+func escape(path string) string { return strings.ReplaceAll(path, ":", `\:`) }
+
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
 
 // timed has fio work for the whole time, and some before of which it does not tell: at its beginning a drive, as a throttle,
@@ -114,7 +117,7 @@ func (w Workload) onDevice(t target, o Options) []string {
 		jobs = int64(o.Jobs)
 	}
 	args := []string{
-		"--name=" + w.Name, "--filename=" + t.path, "--direct=1", "--invalidate=0", "--bs=" + strconv.FormatInt(w.block, 10),
+		"--name=" + w.Name, "--filename=" + escape(t.path), "--direct=1", "--invalidate=0", "--bs=" + strconv.FormatInt(w.block, 10),
 		"--numjobs=" + strconv.FormatInt(jobs, 10), "--offset=" + strconv.FormatInt(t.offset, 10),
 	}
 	if w.counts&syncs != 0 {
@@ -139,7 +142,7 @@ func (w Workload) once(chunk int64) string {
 
 // onFiles leaves the page cache to do its work, and no file behind.
 func (w Workload) onFiles(t target, o Options) []string {
-	args := append([]string{"--directory=" + t.path, "--ioengine=psync", "--unlink=1"}, timed(o)...)
+	args := append([]string{"--directory=" + escape(t.path), "--ioengine=psync", "--unlink=1"}, timed(o)...)
 	for _, j := range w.files {
 		args = append(args, "--name="+w.Name+"-"+j.name, "--numjobs="+strconv.FormatInt(j.jobs, 10), "--size="+strconv.FormatInt(t.fileSize(j), 10))
 		args = append(args, j.options...)
@@ -153,7 +156,7 @@ func (t target) fileSize(j fileJob) int64 { return max(t.length/j.part/j.jobs/mi
 // fill is fio's job that writes all of a target once.
 func fill(t target) []string {
 	return []string{
-		"--output-format=json", "--eta=never", "--name=fill", "--filename=" + t.path, "--direct=1", "--invalidate=0", "--ioengine=libaio",
+		"--output-format=json", "--eta=never", "--name=fill", "--filename=" + escape(t.path), "--direct=1", "--invalidate=0", "--ioengine=libaio",
 		"--rw=write", "--bs=1m", "--iodepth=4", "--offset=" + strconv.FormatInt(t.offset, 10), "--size=" + strconv.FormatInt(t.length, 10),
 	}
 }
