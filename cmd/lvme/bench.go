@@ -149,8 +149,10 @@ func writePage(path string, r speed.Report) (err error) {
 
 // tellBench shows a report; the error says that counts are wrong.
 func (env *environment) tellBench(r speed.Report, out output) error {
-	err := writeJSON(env.stdout, r)
-	if out.form != asJSON {
+	var err error
+	if out.form == asJSON {
+		err = writeJSON(env.stdout, r)
+	} else {
 		err = env.tellBenchTables(r, out)
 	}
 	if err == nil && len(r.Findings) > 0 {
