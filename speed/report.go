@@ -23,6 +23,7 @@ type About struct {
 	Fio         string  `json:"fio"`
 	CPUs        int     `json:"cpus"`
 	VG          string  `json:"vg"`
+	Profile     string  `json:"profile"`
 	Layout      string  `json:"layout"` // of the thin pool: linear, striped, ...
 	ChunkBytes  int64   `json:"chunkBytes"`
 	Zeroing     bool    `json:"zeroing"`

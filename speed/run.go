@@ -1,6 +1,7 @@
 package speed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 // Options say what is measured, how long and how large.
 type Options struct {
 	Class     string // of the drives; the configuration's first if empty
+	Profile   string // of the volumes, whose type and filesystem the layers say; the agent's default if empty
 	Bytes     int64  // of each volume
 	Rounds    int
 	Span      time.Duration // of each measurement
@@ -227,6 +229,7 @@ func (b *bench) describe(ctx context.Context) error {
 	}
 	a.Kernel, a.CPUs, a.VG = unix.ByteSliceToString(name.Release[:]), runtime.NumCPU(), volume.VGName(b.vg)
 	a.Bytes, a.Rounds, a.Seconds, a.Jobs = b.Bytes, b.Rounds, b.Span.Seconds(), b.Jobs
+	a.Profile = cmp.Or(b.Profile, volume.DefaultProfile)
 	for _, l := range volumes(b.Layers) {
 		below, err := b.kernel.below(b.made[l.volume].device)
 		if err != nil {

@@ -66,6 +66,9 @@ func (b *bench) parameters(thick bool) map[string]string {
 	if b.Class != "" {
 		p[driver.ParamDriveClass] = b.Class
 	}
+	if b.Profile != "" {
+		p[driver.ParamProfile] = b.Profile
+	}
 	return p
 }
 

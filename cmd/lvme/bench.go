@@ -69,6 +69,7 @@ func newBenchmark(env *environment) *cobra.Command {
 
 func (f *benchFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Class, "class", "", "drive class; the configuration's first by default")
+	fs.StringVar(&f.Profile, "profile", "", "profile of the volumes: read-ahead, mount and mkfs options; theirs is general by default")
 	fs.StringVar(&f.size, "size", "4Gi", "size of each volume; up to eight are made, and a snapshot")
 	fs.IntVar(&f.Rounds, "rounds", 5, "how often all is measured")
 	fs.Float64Var(&f.seconds, "seconds", 5, "how long each measurement takes")

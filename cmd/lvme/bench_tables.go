@@ -55,7 +55,8 @@ func (env *environment) tellAbout(a speed.About) {
 		}
 		fmt.Fprintf(env.stdout, "%s: thin pool %s, chunks of %s, %s before their first use\n", a.VG, a.Layout, table.Bytes(a.ChunkBytes), zeroed)
 	}
-	fmt.Fprintf(env.stdout, "%d rounds, %g s each, volumes of %s, %d jobs; it took %.0f s\n\n", a.Rounds, a.Seconds, table.Bytes(a.Bytes), a.Jobs, a.TookSeconds)
+	fmt.Fprintf(env.stdout, "%d rounds, %g s each, volumes of %s with the profile %s, %d jobs; it took %.0f s\n\n",
+		a.Rounds, a.Seconds, table.Bytes(a.Bytes), a.Profile, a.Jobs, a.TookSeconds)
 }
 
 var resultColumns = []column[speed.Result]{

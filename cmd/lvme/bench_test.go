@@ -15,7 +15,7 @@ func benchReport() speed.Report {
 	sample := speed.Sample{BytesPerSecond: 64 << 20, IOPS: 16384, P50: 60e3, P99: 90e3, P999: 1.2e6}
 	return speed.Report{
 		About: speed.About{
-			Kernel: "6.12.1", Fio: "fio-3.39", CPUs: 8, VG: "lvme-abc", Layout: "linear", ChunkBytes: 512 << 10, Zeroing: true, Bytes: 4 << 30, Rounds: 1, Seconds: 5, Jobs: 8,
+			Kernel: "6.12.1", Fio: "fio-3.39", CPUs: 8, VG: "lvme-abc", Profile: "general", Layout: "linear", ChunkBytes: 512 << 10, Zeroing: true, Bytes: 4 << 30, Rounds: 1, Seconds: 5, Jobs: 8,
 			Drives: []speed.Drive{{Name: "nvme0n1", Model: "A DRIVE", Firmware: "1", Scheduler: "none", WriteCache: "write through", Block: "512"}},
 		},
 		Results: []speed.Result{

@@ -37,7 +37,7 @@ type settings struct {
 	rounds            int
 	seconds           float64
 	size, drive       int64 // MiB
-	chunk             string
+	chunk, profile    string
 	limit             bed.Limit
 	layers, workloads string
 	parts             string // throttled, unthrottled, ends
@@ -52,6 +52,7 @@ func main() {
 	flag.Int64Var(&s.size, "size", 512, "size of each volume, `MiB`")
 	flag.Int64Var(&s.drive, "drive", 12<<10, "size of the drive, `MiB`")
 	flag.StringVar(&s.chunk, "chunk", "512Ki", "chunk size of the thin pool")
+	flag.StringVar(&s.profile, "profile", "", "profile of the volumes")
 	flag.Int64Var(&s.limit.IOPS, "iops", 300, "I/Os a second of the throttled drive")
 	flag.Int64Var(&s.limit.BytesPerSecond, "bytes", 48<<20, "bytes a second of the throttled drive")
 	flag.StringVar(&s.layers, "layers", "", "only these layers of lvme bench")
@@ -172,11 +173,10 @@ func (s settings) bench(ctx context.Context, node *bed.Node, name string) (speed
 		rig.Binary, "bench", "-o", "json", "--html", "/run/bench.html", "--socket", rig.Socket, "--rounds", strconv.Itoa(s.rounds),
 		"--seconds", fmt.Sprint(s.seconds), "--size", fmt.Sprintf("%dMi", s.size), "--jobs", "2",
 	}
-	if s.layers != "" {
-		args = append(args, "--layers", s.layers)
-	}
-	if s.workloads != "" {
-		args = append(args, "--workloads", s.workloads)
+	for name, value := range map[string]string{"--layers": s.layers, "--workloads": s.workloads, "--profile": s.profile} {
+		if value != "" {
+			args = append(args, name, value)
+		}
 	}
 	var out strings.Builder
 	code, err := node.Run(ctx, bed.Cmd{Args: args, Stdout: &out, Stderr: os.Stderr})
