@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options, h Host) (_ Report, err error) {
 	defer release()
 	b := &bench{
 		Options: o, host: h, kernel: kernel{h.Sys, h.Runner}, prefix: "lvme-bench-" + randomHex(), made: map[string]*made{},
-		report: Report{Started: time.Now(), Counts: []Count{}, Missing: []string{}, Findings: []string{}},
+		report: Report{Started: time.Now(), About: About{Drives: []Drive{}}, Results: []Result{}, Counts: []Count{}, Missing: []string{}, Findings: []string{}},
 	}
 	if err := b.installed(ctx); err != nil {
 		return Report{}, err

@@ -108,7 +108,11 @@ func (env *environment) bench(ctx context.Context, f benchFlags, out output) err
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, func() { fmt.Fprintln(env.stderr, "lvme: ending; what was made is taken away") })
+	unsaid := context.AfterFunc(ctx, func() {
+		stop() // the second signal has its usual effect
+		fmt.Fprintln(env.stderr, "lvme: ending; what was made is taken away")
+	})
+	defer unsaid()
 	conn, err := grpc.NewClient("unix://"+f.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
