@@ -14,7 +14,7 @@ const interrupt = `
 "$2" bench --socket "$3" --rounds 9 --seconds 5 --size 384Mi --jobs 1 --layers raw,linear,thin-snap --workloads randwrite-4k >/run/interrupted 2>&1 &
 pid=$!
 for ((i = 0; i < 1200; i++)); do
-	pgrep -f 'fio .*--filename=/dev/nvme' >/dev/null && break
+	pgrep -x -a fio | grep -q filename=/dev/nvme && break
 	kill -0 $pid 2>/dev/null || { cat /run/interrupted; exit 1; }
 	sleep 0.1
 done
@@ -26,7 +26,7 @@ echo $code`
 const left = `
 lvs --noheadings --options lv_name --select 'lv_name=~lvme-bench' | xargs -r -n 1 echo
 dmsetup ls | grep lvme-bench-linear || true
-pgrep -a fio || true
+pgrep -x -a fio || true
 ls -d /var/lib/kubelet/plugins/csi.lvme.dev/bench/* 2>/dev/null || true`
 
 // ends shows that nothing is left of a run that was told to end, nor, after the next, of one that was killed in the middle of a
