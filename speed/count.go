@@ -288,3 +288,24 @@ func (b *bench) judge(c *Count, p place, l Layer, op operation) error {
 	c.judge(op, expected{state: l.state, chunk: p.pool.chunk, zeroing: p.pool.zeroing, flushes: cache == "write back"})
 	return nil
 }
+
+// countAll counts every operation on every layer that is a device.
+func (b *bench) countAll(ctx context.Context) error {
+	for _, l := range b.Layers {
+		for _, op := range operations {
+			if l.fs != "" || op.read && l.state != asIs {
+				continue
+			}
+			b.Say("count %ss on %s", op.name, l.Name)
+			c, err := b.count(ctx, l, op)
+			if err != nil {
+				return fmt.Errorf("count %ss on %s: %w", op.name, l.Name, err)
+			}
+			b.report.Counts = append(b.report.Counts, c)
+			for _, wrong := range c.Wrong {
+				b.report.Findings = append(b.report.Findings, fmt.Sprintf("%d %ss of 4 KiB on %s: %s", c.IOs, op.name, l.Name, wrong))
+			}
+		}
+	}
+	return nil
+}
