@@ -90,7 +90,7 @@ func TestProof(t *testing.T) {
 	const length = 16 * page
 	drive := make(memory, 64*page)
 	r := region{drive: device{name: "nvme0n1"}, offset: 8 * page, length: length}
-	volume := memory(drive[r.offset : r.offset+length]) // the very same bytes
+	volume := drive[r.offset : r.offset+length] // the very same bytes
 	if err := prove(volume, drive, r); err != nil {
 		t.Error(err)
 	}

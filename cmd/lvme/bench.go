@@ -117,7 +117,7 @@ func (env *environment) bench(ctx context.Context, f benchFlags, out output) err
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // nothing is asked any more
 	machine, err := env.host(ctx, f.kubelet)
 	if err != nil {
 		return err

@@ -38,13 +38,13 @@ func (h *Host) Trim(dev Device, p Point, offset, length int64) (int64, error) {
 	}
 	r := trimRange{start: uint64(offset), length: uint64(length)}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), ioctlTrim, uintptr(unsafe.Pointer(&r)))
-	switch errno {
-	case 0:
+	switch {
+	case errno == 0:
 		return int64(r.length), nil
-	case unix.EINVAL:
+	case errno == unix.EINVAL:
 		// ext4 and XFS say so of a part that begins behind their last block.
 		return 0, nil
-	case unix.EOPNOTSUPP, unix.ENOTTY:
+	case errno == unix.EOPNOTSUPP || errno == unix.ENOTTY:
 		return 0, fmt.Errorf("trim %s: %w: %w", p.Path, ErrNoTrim, errno)
 	}
 	return 0, fmt.Errorf("trim %s, bytes %d to %d: %w", p.Path, offset, offset+length, errno)

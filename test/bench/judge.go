@@ -107,17 +107,17 @@ func matrix(w io.Writer, r speed.Report, text func(speed.Workload, speed.Result)
 	}
 	t := table.New(heads...)
 	for _, workload := range speed.Workloads {
-		cells, any := []string{workload.Name}, false
+		cells, measured := []string{workload.Name}, false
 		for _, l := range speed.Layers {
 			one, ok := r.Result(l.Name, workload.Name)
 			if !ok {
 				cells = append(cells, "")
 				continue
 			}
-			any = true
+			measured = true
 			cells = append(cells, text(workload, one))
 		}
-		if any {
+		if measured {
 			t.Add(cells...)
 		}
 	}
