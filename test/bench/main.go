@@ -47,7 +47,7 @@ type settings struct {
 
 func main() {
 	var s settings
-	flag.IntVar(&s.rounds, "rounds", 7, "how often all is measured")
+	flag.IntVar(&s.rounds, "rounds", 5, "how often all is measured")
 	flag.Float64Var(&s.seconds, "seconds", 3, "how long each measurement takes")
 	flag.Int64Var(&s.size, "size", 512, "size of each volume, `MiB`")
 	flag.Int64Var(&s.drive, "drive", 12<<10, "size of the drive, `MiB`")
