@@ -53,7 +53,7 @@ func main() {
 	flag.Int64Var(&s.drive, "drive", 12<<10, "size of the drive, `MiB`")
 	flag.StringVar(&s.chunk, "chunk", "512Ki", "chunk size of the thin pool")
 	flag.StringVar(&s.profile, "profile", "", "profile of the volumes")
-	flag.Int64Var(&s.limit.IOPS, "iops", 300, "I/Os a second of the throttled drive")
+	flag.Int64Var(&s.limit.IOPS, "iops", 200, "I/Os a second of the throttled drive")
 	flag.Int64Var(&s.limit.BytesPerSecond, "bytes", 48<<20, "bytes a second of the throttled drive")
 	flag.StringVar(&s.layers, "layers", "", "only these layers of lvme bench")
 	flag.StringVar(&s.workloads, "workloads", "", "only these workloads of lvme bench")
