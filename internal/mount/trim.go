@@ -38,14 +38,15 @@ func (h *Host) Trim(dev Device, p Point, offset, length int64) (int64, error) {
 	}
 	r := trimRange{start: uint64(offset), length: uint64(length)}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), ioctlTrim, uintptr(unsafe.Pointer(&r)))
+	err = errno
 	switch {
 	case errno == 0:
 		return int64(r.length), nil
-	case errno == unix.EINVAL:
+	case errors.Is(err, unix.EINVAL):
 		// ext4 and XFS say so of a part that begins behind their last block.
 		return 0, nil
-	case errno == unix.EOPNOTSUPP || errno == unix.ENOTTY:
-		return 0, fmt.Errorf("trim %s: %w: %w", p.Path, ErrNoTrim, errno)
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY):
+		return 0, fmt.Errorf("trim %s: %w: %w", p.Path, ErrNoTrim, err)
 	}
-	return 0, fmt.Errorf("trim %s, bytes %d to %d: %w", p.Path, offset, offset+length, errno)
+	return 0, fmt.Errorf("trim %s, bytes %d to %d: %w", p.Path, offset, offset+length, err)
 }
