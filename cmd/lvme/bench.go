@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -94,6 +95,9 @@ func (f *benchFlags) complete() (err error) {
 	}
 	if f.Workloads, err = speed.Pick(speed.Workloads, func(w speed.Workload) string { return w.Name }, f.workloads); err != nil {
 		return fmt.Errorf("--workloads: %w", err)
+	}
+	if !filepath.IsAbs(f.kubelet) {
+		return fmt.Errorf("--kubelet-dir %q: must be an absolute path", f.kubelet)
 	}
 	return f.Validate()
 }

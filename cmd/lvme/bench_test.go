@@ -55,7 +55,7 @@ func TestBenchTables(t *testing.T) {
 
 func TestBenchCommandLine(t *testing.T) {
 	b := newBench(t, 0)
-	for _, wrong := range []string{"--layers=thinn", "--workloads=kafka2", "--size=1Mi", "--size=big", "--rounds=0", "--seconds=0.01", "--jobs=0"} {
+	for _, wrong := range []string{"--layers=thinn", "--workloads=kafka2", "--size=1Mi", "--size=big", "--rounds=0", "--seconds=0.01", "--jobs=0", "--kubelet-dir="} {
 		if _, stderr := b.run(exitUsage, "bench", wrong); !strings.Contains(stderr, "See 'lvme bench --help'") {
 			t.Errorf("%s: %s", wrong, stderr)
 		}
