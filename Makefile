@@ -28,7 +28,7 @@ TESTFLAGS ?=
 # packages with tests that drive nodes from outside. internal/arch fails when one
 # is missing here.
 REAL ?= ./drive ./internal/blockdev ./internal/hostns ./internal/mount ./lvm ./node ./volume ./test/data ./sanity
-OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture)
+OUTSIDE ?= $(if $(filter file,$(origin REAL)),./test/data ./test/cluster ./test/cluster/plane ./test/control ./test/torture ./test/bench)
 REALRUN := ^Test(Real|Bed|Enter)
 # Those from outside that every change runs. The others take minutes each: test-full.
 NODETESTS ?= PowerCut|Reboot|Torture
@@ -95,6 +95,11 @@ demo: ## boot a node with two NVMe drives and play all of lvme on it
 .PHONY: footprint
 footprint: ## what an agent at rest with 100 volumes costs: LVM commands, memory, CPU
 	go run ./test/footprint
+
+# As in: make bench BENCHFLAGS='-rounds 3 -seconds 1'
+.PHONY: bench
+bench: ## what each layer between drive and file costs, the drive throttled and not: hours; tables in out/bench
+	go run ./test/bench $(BENCHFLAGS)
 
 # As in: make -s fleet FLEETFLAGS='-agents 100 -volumes 3000 -o json'
 .PHONY: fleet

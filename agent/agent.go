@@ -37,6 +37,7 @@ type Agent struct {
 	opened chan struct{}
 	mu     sync.Mutex
 	store  *volume.Store // nil until it could be opened
+	node   *node.Service // as store
 }
 
 // New checks the options and the host and makes the agent's sockets, on which
@@ -134,6 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopWork()
 	var work sync.WaitGroup
 	work.Go(func() { a.keepLooking(working) })
+	work.Go(func() { a.keepTrimming(working) })
 	if a.web != nil {
 		work.Go(func() { a.web.Serve(working) })
 	}
@@ -222,7 +224,8 @@ func (a *Agent) open(ctx context.Context) error {
 	a.store = s
 	a.mu.Unlock()
 	n := node.Config{ID: a.options.NodeID, StoreKey: s.Key(), MaxVolumes: s.MaxVolumes()}
-	a.gate.Open(controller.New(s), node.New(n, s, a.host.Mounts))
+	a.node = node.New(n, s, a.host.Mounts)
+	a.gate.Open(controller.New(s), a.node)
 	close(a.opened)
 	klog.FromContext(ctx).Info("store is open", "store", s.Key(), "pools", len(s.Pools(ctx)))
 	return nil

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -307,6 +309,42 @@ func TestPortInUseLeavesNoSocket(t *testing.T) {
 	if _, err := os.Lstat(o.Socket); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket was left: %v", err)
 	}
+}
+
+// TestAgentTrims: what is staged is trimmed again and again, and what came back is counted.
+func TestAgentTrims(t *testing.T) {
+	host, o := agenttest.NewHost(t, 1), agenttest.Options(t)
+	o.HTTP, o.Config.TrimEvery = ":0", 50*time.Millisecond
+	takeAll(t, o, host.Agent())
+	r := agenttest.Start(t, o, host.Agent()).WaitOpen()
+	created, err := csi.NewControllerClient(r.Conn).CreateVolume(t.Context(), createRequest("pvc-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trimmed := func(least float64) func() bool {
+		return func() bool {
+			_, text := get(t, r, "/metrics")
+			m := regexp.MustCompile(`(?m)^lvme_trimmed_bytes_total (\S+)$`).FindStringSubmatch(text)
+			if m == nil || !strings.Contains(text, "lvme_failed_trims_total 0") {
+				t.Fatalf("of trims the metrics tell\n%s", text)
+			}
+			n, err := strconv.ParseFloat(m[1], 64)
+			return err == nil && n >= least
+		}
+	}
+	if trimmed(1)() {
+		t.Error("something came back, and nothing is staged")
+	}
+	staging := filepath.Join(host.Mounts.Root, "staged")
+	if err := os.Mkdir(staging, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := csi.NewNodeClient(r.Conn).NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{
+		VolumeId: created.GetVolume().GetVolumeId(), StagingTargetPath: staging, VolumeCapability: createRequest("pvc-1").GetVolumeCapabilities()[0],
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "two trims of the volume", trimmed(1<<30)) // the fake gives half of it back each time
 }
 
 func TestMetrics(t *testing.T) {

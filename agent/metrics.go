@@ -18,6 +18,8 @@ type metrics struct {
 	calls       *driver.Metrics
 	commands    *prometheus.HistogramVec
 	failedLooks prometheus.Counter
+	trimmed     prometheus.Counter // bytes
+	failedTrims prometheus.Counter
 	refused     prometheus.Counter // connections to the cluster listener
 }
 
@@ -34,13 +36,21 @@ func newMetrics(a *Agent) *metrics {
 			Name: "lvme_failed_looks_total",
 			Help: "Times that drives or the host record could not be looked at.",
 		}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lvme_trimmed_bytes_total",
+			Help: "Bytes that staged filesystems have given back because they do not use them.",
+		}),
+		failedTrims: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lvme_failed_trims_total",
+			Help: "Filesystems that could not be trimmed.",
+		}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "lvme_cluster_refused_total",
 			Help: "Connections to the cluster listener that were refused, of others than the router.",
 		}),
 	}
 	m.calls = driver.NewMetrics(m.registry)
-	m.registry.MustRegister(m.commands, m.failedLooks, buildInfo(), storeCollector{a},
+	m.registry.MustRegister(m.commands, m.failedLooks, m.trimmed, m.failedTrims, buildInfo(), storeCollector{a},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerCluster(a)
 	return m

@@ -1,5 +1,7 @@
 package drive
 
+import "time"
+
 // Layout is how the drives of a class make pools.
 type Layout string
 
@@ -25,6 +27,9 @@ type Config struct {
 	Classes []Class
 	// MaxVolumes is how many volumes the node publishes at most.
 	MaxVolumes int64
+	// TrimEvery is how often staged filesystems give back what they do not use;
+	// 0 for never.
+	TrimEvery time.Duration
 }
 
 // Class is a drive class. Shares are whole per cents of a VG and together with
@@ -77,6 +82,8 @@ const (
 
 	chunkUnit = 64 * kib // of dm-thin, and its smallest chunk
 	maxChunk  = 1 * gib  // of dm-thin
+	minTrim   = time.Hour
+
 	minStripe = 4 * kib
 	maxStripe = 1 * gib
 )
@@ -101,13 +108,17 @@ var defaultClass = Class{
 	StripeSize: 256 * kib,
 }
 
-const defaultMaxVolumes = 512
+const (
+	defaultMaxVolumes = 512
+	// defaultTrim is what fstrim.timer has.
+	defaultTrim = 7 * 24 * time.Hour
+)
 
 // DefaultConfig is the configuration without a file: one class called
 // "default" that selects every NVMe drive, takes none by itself, and makes one
 // pool a drive.
 func DefaultConfig() Config {
-	return Config{Classes: []Class{defaultClass}, MaxVolumes: defaultMaxVolumes}
+	return Config{Classes: []Class{defaultClass}, MaxVolumes: defaultMaxVolumes, TrimEvery: defaultTrim}
 }
 
 // Default returns the default class.

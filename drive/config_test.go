@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 const wholeConfig = `
@@ -30,12 +31,13 @@ classes:
   layout: mirrored
   thick: {share: 90%}
 maxVolumes: 100
+trimEvery: 12h
 `
 
 func TestParseConfig(t *testing.T) {
 	bulk := defaultClass
 	bulk.Name, bulk.Layout, bulk.Thick.Share, bulk.Thin.Share = "bulk", Mirrored, 90, 0
-	want := Config{MaxVolumes: 100, Classes: []Class{{
+	want := Config{MaxVolumes: 100, TrimEvery: 12 * time.Hour, Classes: []Class{{
 		Name: "fast",
 		Select: Selector{
 			Transport: []string{"pcie"}, Models: []string{"SAMSUNG*"}, Serials: []string{"S6[45]*"},
@@ -67,6 +69,15 @@ func TestParseConfigDefaults(t *testing.T) {
 	}
 }
 
+// 0 is a period that is given, and never comes.
+func TestParseConfigTrim(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 7 * 24 * time.Hour, "trimEvery: 0": 0, "trimEvery: 0h": 0, "trimEvery: 36h": 36 * time.Hour} {
+		if got, err := ParseConfig([]byte(text)); err != nil || got.TrimEvery != want {
+			t.Errorf("%q: every %s, %v; want %s", text, got.TrimEvery, err, want)
+		}
+	}
+}
+
 // What is left over is the thin share's, unless it is given.
 func TestParseConfigShares(t *testing.T) {
 	for text, want := range map[string][3]int{
@@ -94,10 +105,14 @@ func TestParseConfigShares(t *testing.T) {
 // Each field's fault names the field, the value, and what is allowed.
 func TestParseConfigFaults(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
-		{"clases: []", "clases: unknown field, allowed are classes, maxVolumes"},
-		{"- a", `: is ["a"], must be a mapping with the fields classes, maxVolumes`},
+		{"clases: []", "clases: unknown field, allowed are classes, maxVolumes, trimEvery"},
+		{"- a", `: is ["a"], must be a mapping with the fields classes, maxVolumes, trimEvery`},
 		{"maxVolumes: 0", "maxVolumes: is 0, must be a whole number from 1 to 10000"},
 		{"maxVolumes: 1.5", "maxVolumes: is 1.5, must be a whole number from 1 to 10000"},
+		{"trimEvery: 5m", `trimEvery: is "5m", must be 0 for never, or at least 1h, as in 168h`},
+		{"trimEvery: -1h", `trimEvery: is "-1h", must be 0 for never`},
+		{"trimEvery: 12", "trimEvery: is 12, must be 0"},
+		{"trimEvery: weekly", `trimEvery: is "weekly", must be 0`},
 		{"maxVolumes: many", `maxVolumes: is "many", must be a whole number from 1 to 10000`},
 		{"classes: fast", `classes: is "fast", must be a list`},
 		{"classes: []", "classes: is [], must be at least one class, or nothing for the default class"},

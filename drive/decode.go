@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // faults collects what is wrong with a configuration.
@@ -155,6 +156,26 @@ func (n node) float(otherwise, low, high float64) float64 {
 		return otherwise
 	}
 	return x
+}
+
+// period reads "168h", or 0 for never.
+func (n node) period(otherwise, least time.Duration) time.Duration {
+	if !n.given() {
+		return otherwise
+	}
+	text := ""
+	switch v := n.value.(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = v
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d != 0 && d < least {
+		n.refuse(fmt.Sprintf("0 for never, or at least %gh, as in 168h", least.Hours()))
+		return otherwise
+	}
+	return d
 }
 
 // percent reads "90%", or 90.

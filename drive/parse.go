@@ -26,10 +26,11 @@ func ParseConfig(data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("drive configuration: %w", err)
 	}
 	f := &faults{}
-	top := node{faults: f, value: root}.fields("classes", "maxVolumes")
+	top := node{faults: f, value: root}.fields("classes", "maxVolumes", "trimEvery")
 	cfg := Config{
 		Classes:    parseClasses(top["classes"]),
 		MaxVolumes: top["maxVolumes"].integer(defaultMaxVolumes, 1, maxVolumes),
+		TrimEvery:  top["trimEvery"].period(defaultTrim, minTrim),
 	}
 	if err := f.err(); err != nil {
 		return Config{}, fmt.Errorf("drive configuration: %w", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -43,6 +45,17 @@ func (s *store) Volume(_ context.Context, k volume.Key) (volume.Volume, error) {
 		return volume.Volume{}, fmt.Errorf("volume %s: %w", k, volume.ErrNotFound)
 	}
 	return *v, nil
+}
+
+func (s *store) Volumes(context.Context) ([]volume.Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []volume.Volume
+	for _, v := range s.volumes {
+		all = append(all, *v)
+	}
+	slices.SortFunc(all, func(a, b volume.Volume) int { return strings.Compare(a.Key.LV, b.Key.LV) })
+	return all, s.err
 }
 
 func (s *store) change(op string, k volume.Key, apply func(*volume.Volume) error) (volume.Volume, error) {

@@ -27,6 +27,8 @@ import (
 type Store interface {
 	// Volume looks a volume up, without LVM.
 	Volume(context.Context, volume.Key) (volume.Volume, error)
+	// Volumes lists them, without LVM.
+	Volumes(context.Context) ([]volume.Volume, error)
 	// Activate makes the device of a volume, or finds that it is there.
 	Activate(context.Context, volume.Key) (volume.Device, error)
 	// SetState records what is known of the volume's content.
@@ -63,6 +65,8 @@ type Devices interface {
 	Stats(path string) (mount.Stats, error)
 	// Check is mount.ErrBroken where a filesystem has given up.
 	Check(dev mount.Device, p mount.Point) error
+	// Trim has a filesystem give back what it does not use of a part of its device.
+	Trim(dev mount.Device, p mount.Point, offset, length int64) (int64, error)
 	Holders(mount.Number) []string
 }
 
@@ -106,12 +110,16 @@ type Service struct {
 	changing keyed.Locks
 	measures measures[mount.Stats]
 	checks   measures[struct{}]
+	trims    measures[int64]
 }
 
 // New returns the node service for the volumes in store.
 func New(c Config, store Store, host Host) *Service {
 	const wait = 10 * time.Second
-	return &Service{config: c, store: store, host: host, measures: measures[mount.Stats]{wait: wait}, checks: measures[struct{}]{wait: wait}}
+	return &Service{
+		config: c, store: store, host: host,
+		measures: measures[mount.Stats]{wait: wait}, checks: measures[struct{}]{wait: wait}, trims: measures[int64]{wait: trimWait},
+	}
 }
 
 // NodeGetCapabilities implements csi.NodeServer.

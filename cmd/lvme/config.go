@@ -44,8 +44,16 @@ func (env *environment) checkConfig(file string) error {
 	if err := write(env.stdout, output{form: asTable}, nil, cfg.Classes, classColumns); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.stdout, "\n%s is valid. The default class is %s; the node publishes at most %d volumes.\n", file, cfg.Default().Name, cfg.MaxVolumes)
+	fmt.Fprintf(env.stdout, "\n%s is valid. The default class is %s; the node publishes at most %d volumes; filesystems are trimmed %s.\n",
+		file, cfg.Default().Name, cfg.MaxVolumes, trims(cfg))
 	return nil
+}
+
+func trims(cfg drive.Config) string {
+	if cfg.TrimEvery == 0 {
+		return "never"
+	}
+	return "every " + strconv.FormatFloat(cfg.TrimEvery.Hours(), 'g', -1, 64) + " hours"
 }
 
 var classColumns = []column[drive.Class]{

@@ -55,7 +55,7 @@ func newProgram(env *environment) *program {
 	root.SetErr(env.stderr)
 	addVerbosity(root)
 	root.AddGroup(&cobra.Group{ID: "show", Title: "Show:"}, &cobra.Group{ID: "change", Title: "Change:"}, &cobra.Group{ID: "serve", Title: "Serve:"})
-	group(root, "show", newDrives(env), newPools(env), newVolumes(env), newSnapshots(env), newOrphans(env), newDoctor(env))
+	group(root, "show", newDrives(env), newPools(env), newVolumes(env), newSnapshots(env), newOrphans(env), newDoctor(env), newBenchmark(env))
 	group(root, "change", newInit(env), newAdopt(env))
 	group(root, "serve", newAgent(env), newController(env))
 	root.AddCommand(newConfig(env), newVersion(env))

@@ -489,3 +489,47 @@ func TestBedDevice(t *testing.T) {
 		t.Error("mounted a drive without a filesystem")
 	}
 }
+
+func TestBedTrim(t *testing.T) {
+	for _, fsType := range []string{Ext4, XFS, Btrfs} {
+		t.Run(fsType, func(t *testing.T) { trimmed(t, bed(t), fsType) })
+	}
+}
+
+// trimmed deletes a file and trims in steps: all of it comes back, and reaches the drive.
+func trimmed(t *testing.T, h *Host, fsType string) {
+	const step, file = 128 * mib, 64
+	d := device(t, h, "trim-"+fsType, 0, 512)
+	if err := h.Format(t.Context(), d.Path, FormatSpec{FSType: fsType, Options: mkfsOptions[fsType]}); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "mnt")
+	mountAt(t, h, d, fsType, dir)
+	sh(t, "head -c %dM /dev/urandom >%s/file && sync -f %s && rm %s/file && sync -f %s", file, dir, dir, dir, dir)
+	p, _ := at(t, h, dir)
+	discarded := func() string { return strings.TrimSpace(sh(t, "awk '{print $14}' /sys/block/nvme0n1/stat")) }
+	before := discarded()
+	var total int64
+	length := int64(step)
+	if fsType == Btrfs {
+		length = d.Bytes
+	}
+	for offset := int64(0); offset < d.Bytes; offset += length {
+		n, err := h.Trim(d, p, offset, length)
+		if err != nil || fsType != Btrfs && n > length {
+			t.Fatalf("bytes %d to %d: %d, %v", offset, offset+length, n, err)
+		}
+		total += n
+	}
+	if total < file*mib || total > d.Bytes || discarded() == before {
+		t.Errorf("%d bytes came back of %d, and the drive has had %s sectors after %s", total, d.Bytes, discarded(), before)
+	}
+	if n, err := h.Trim(d, p, d.Bytes, step); fsType != Btrfs && (err != nil || n != 0) {
+		t.Errorf("behind the end: %d, %v", n, err)
+	}
+	other := d
+	other.Number.Minor++
+	if _, err := h.Trim(other, p, 0, step); !errors.Is(err, ErrBusy) {
+		t.Errorf("another device is mounted there: %v", err)
+	}
+}

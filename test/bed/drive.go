@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lvme/lvme/test/bed/internal/volatile"
@@ -32,6 +33,29 @@ type Drive struct {
 	Volatile bool
 
 	NUMANode int // the node whose PCIe ports the drive is in: 0, which has the CPUs, or 1
+
+	Limit Limit // of its speed; none when empty
+}
+
+// Limit is what a drive can do at most, reads and writes together. What is 0 has no limit.
+type Limit struct {
+	IOPS           int64
+	BytesPerSecond int64
+}
+
+// String says it in words.
+func (l Limit) String() string {
+	var parts []string
+	if l.IOPS > 0 {
+		parts = append(parts, fmt.Sprintf("%d I/Os a second", l.IOPS))
+	}
+	if l.BytesPerSecond > 0 {
+		parts = append(parts, fmt.Sprintf("%d bytes a second", l.BytesPerSecond))
+	}
+	if len(parts) == 0 {
+		return "no limit"
+	}
+	return "at most " + strings.Join(parts, ", ")
 }
 
 var (
@@ -137,6 +161,17 @@ func (n *Node) WarnDrive(ctx context.Context, serial string, bits uint8) error {
 	return n.withDrive("warn of", serial, func(m *machine, d *drive) error {
 		d.warning = bits
 		return m.warn(ctx, d)
+	})
+}
+
+// LimitDrive makes a drive, plugged in or not, as slow as the limit says from now on.
+func (n *Node) LimitDrive(ctx context.Context, serial string, limit Limit) error {
+	return n.withDrive("limit", serial, func(m *machine, d *drive) error {
+		d.Limit = limit
+		if !d.made {
+			return nil // its group will be made so
+		}
+		return m.qmp.do(ctx, "qom-set", args{"path": "/objects/" + d.id("group"), "property": "limits", "value": d.Limit.limits()})
 	})
 }
 

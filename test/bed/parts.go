@@ -63,7 +63,12 @@ const hangGroup = "hang"
 
 // throttleGroup is the group in which the drive is when it does not hang.
 func (d *drive) throttleGroup() args {
-	return args{"qom-type": "throttle-group", "id": d.id("group")}
+	return args{"qom-type": "throttle-group", "id": d.id("group"), "limits": d.Limit.limits()}
+}
+
+// limits are those of a throttle group.
+func (l Limit) limits() args {
+	return args{"iops-total": l.IOPS, "bps-total": l.BytesPerSecond}
 }
 
 // data is the lowest block node. What the guest has written is in the page cache of the host, where it outlives QEMU;

@@ -337,6 +337,22 @@ func (h *Host) Check(_ mount.Device, p mount.Point) error {
 	return nil
 }
 
+// Trim is mount.Host's: all that a filesystem does not use comes back, once
+// for each part of the device.
+func (h *Host) Trim(dev mount.Device, p mount.Point, offset, length int64) (bytes int64, err error) {
+	err = h.change("trim", func() error {
+		if at, ok := h.table.At(p.Path); !ok || at.Device != dev.Number {
+			return fmt.Errorf("trim %s: %w", dev.Path, mount.ErrBusy)
+		}
+		if offset < 0 || length <= 0 || offset+length > dev.Bytes && p.FSType != mount.Btrfs {
+			return fmt.Errorf("trim %s: bytes %d to %d of %d", dev.Path, offset, offset+length, dev.Bytes)
+		}
+		bytes = length / 2
+		return nil
+	})
+	return bytes, err
+}
+
 // ShutDown has the filesystem mounted at path refuse everything, as XFS does after
 // errors, until it is mounted anew.
 func (h *Host) ShutDown(path string) {
