@@ -264,7 +264,11 @@ func (s *Store) activatePool(ctx context.Context, p *pool) error {
 		if !errors.Is(err, lvm.ErrNeedsRepair) {
 			break
 		}
-		time.Sleep(checkPause)
+		select {
+		case <-time.After(checkPause):
+		case <-ctx.Done():
+			return err
+		}
 		err = s.activateLV(ctx, p, poolLV)
 	}
 	if err != nil {

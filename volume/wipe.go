@@ -29,8 +29,12 @@ import (
 // An LV whose name begins with "w-" is thus nobody's, and wiping it may begin
 // again at any time, after a crash for example.
 
-// wipeRetry is the wait after a wipe that failed.
-const wipeRetry = time.Minute
+// The wait after a wipe that failed: a command that was killed is made again soon,
+// and what fails for good fills no log.
+const (
+	firstWipeRetry = time.Second
+	lastWipeRetry  = time.Minute
+)
 
 // deleteThick deletes a thick volume by renaming it.
 func (s *Store) deleteThick(ctx context.Context, p *pool, e entry) error {
@@ -68,6 +72,7 @@ func (s *Store) startWiper(p *pool) {
 
 // wipeAll works until nothing of the pool is left to wipe.
 func (s *Store) wipeAll(ctx context.Context, p *pool) {
+	retry := firstWipeRetry
 	for {
 		lv, more := s.nextWipe(ctx, p)
 		if !more {
@@ -75,13 +80,15 @@ func (s *Store) wipeAll(ctx context.Context, p *pool) {
 		}
 		err := s.wipe(ctx, p, lv)
 		if err == nil || ctx.Err() != nil {
+			retry = firstWipeRetry
 			continue
 		}
-		klog.FromContext(ctx).Error(err, "wipe a deleted thick volume; will try again", "vg", VGName(p.id), "lv", lv, "in", wipeRetry)
+		klog.FromContext(ctx).Error(err, "wipe a deleted thick volume; will try again", "vg", VGName(p.id), "lv", lv, "in", retry)
 		select {
-		case <-time.After(wipeRetry):
+		case <-time.After(retry):
 		case <-ctx.Done():
 		}
+		retry = min(2*retry, lastWipeRetry)
 	}
 }
 
