@@ -235,7 +235,7 @@ func (s *Store) takeIn(ctx context.Context, id string, seen lvm.VGReport, drives
 	}
 	s.pools[id] = p
 	s.changedByReport(p)
-	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", len(p.entries), "drives", p.driveNames())
+	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", p.entries.len(), "drives", p.driveNames())
 	return nil
 }
 
@@ -376,8 +376,8 @@ func (s *Store) Verdicts() []drive.Verdict {
 func (s *Store) doubles() []string {
 	count := map[string]int{}
 	for _, p := range s.pools {
-		for lv := range p.entries {
-			count[lv]++
+		for e := range p.entries.all() {
+			count[e.lv]++
 		}
 	}
 	var twice []string

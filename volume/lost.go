@@ -80,7 +80,7 @@ func (s *Store) recheck(ctx context.Context, p *pool) error {
 func (s *Store) inUse(p *pool) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, e := range p.entries {
+	for e := range p.entries.all() {
 		if e.active && !e.thick {
 			return true
 		}
@@ -120,12 +120,11 @@ func (s *Store) volumesOf(p *pool, devices []string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var lvs []string
-	for lv := range p.entries {
+	for _, lv := range p.entries.names() {
 		if slices.Contains(devices, dm.DeviceName(VGName(p.id), lv)) {
 			lvs = append(lvs, lv)
 		}
 	}
-	slices.Sort(lvs)
 	return lvs
 }
 
@@ -201,7 +200,7 @@ func (s *Store) activateLV(ctx context.Context, p *pool, lv string) error {
 func (p *pool) noteActive(lv string) {
 	if lv == poolLV {
 		p.thinActive = true
-	} else if _, known := p.entries[lv]; known {
+	} else {
 		p.setActive(lv, true)
 	}
 }

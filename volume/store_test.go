@@ -112,7 +112,7 @@ func describeAll(s *Store) string {
 	var lines []string
 	for id, p := range s.pools {
 		lines = append(lines, fmt.Sprintf("%s free=%d thin=%d active=%t wiping=%d strange=%v clean=%t", id, p.free, p.thinBytes, p.thinActive, len(p.wiping), p.strange, p.tags.clean))
-		for _, e := range p.entries {
+		for e := range p.entries.all() {
 			e.mapped = 0
 			lines = append(lines, fmt.Sprintf("  %s/%s %+v", id, e.lv, e))
 		}
