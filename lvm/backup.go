@@ -92,12 +92,12 @@ func parseBackup(lines *bufio.Scanner) (Saved, error) {
 	var s Saved
 	var whole, head = false, true
 	for lines.Scan() {
-		line := lines.Text()
-		if head = head && !backupLVs.MatchString(line); head {
-			s.take(line)
+		line := lines.Bytes()
+		if head = head && !backupLVs.Match(line); head {
+			s.take(string(line))
 		}
-		if line != "" {
-			whole = line == "}"
+		if len(line) > 0 {
+			whole = string(line) == "}" // of thousands of volumes: no line is copied
 		}
 	}
 	if err := lines.Err(); err != nil {
