@@ -4,15 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
-
-// row is one line of a section by field.
-type row map[string]value
 
 // value is one field: a string in LVM's format "json", and in "json_std" a
 // number, a list or null as well. A list reads as its items joined by commas,
@@ -23,10 +18,6 @@ type value string
 func (v *value) UnmarshalJSON(data []byte) error {
 	switch data[0] {
 	case '"':
-		if inner := data[1 : len(data)-1]; plain(inner) {
-			*v = value(inner)
-			return nil
-		}
 		var s string
 		err := json.Unmarshal(data, &s)
 		*v = value(s)
@@ -47,12 +38,6 @@ func (v *value) UnmarshalJSON(data []byte) error {
 		*v = value(data)
 	}
 	return nil
-}
-
-// plain says that a JSON string of these bytes stands for them as they are, which
-// is true of nearly all that LVM writes.
-func plain(inner []byte) bool {
-	return !slices.ContainsFunc(inner, func(b byte) bool { return b == '\\' || b >= utf8.RuneSelf })
 }
 
 // parser turns fields into values and keeps the first fault that it meets.

@@ -240,7 +240,7 @@ func TestVerbsDoNotGrow(t *testing.T) {
 // TestMemoryOfManyVolumes bounds what an agent keeps for each volume, and what it
 // needs for a moment to take a report in.
 func TestMemoryOfManyVolumes(t *testing.T) {
-	const kept, needed = 1500, 8000 // bytes for each volume
+	const kept, needed = 1500, 5000 // bytes for each volume
 	r := crowd(t, many)
 	r.runner = recorded(t, r.runner)
 	r.start(t).Close() // so that the reports are there before it is looked

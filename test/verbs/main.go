@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -116,6 +117,8 @@ func check(o figure.Order, format string) error {
 		return fmt.Errorf("at least one round, batch and start, and some rest: %+v", o)
 	case 3*o.LargeGiB<<30 > driveBytes*3/4:
 		return fmt.Errorf("-large %d: three such volumes do not fit into a drive of %d GiB", o.LargeGiB, driveBytes>>30)
+	case !slices.IsSorted(o.Volumes):
+		return fmt.Errorf("-volumes %v: a node's volumes become more, not fewer", o.Volumes)
 	case format != "table" && format != "json":
 		return fmt.Errorf("-o is %q, must be table or json", format)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -132,7 +133,8 @@ func lvmRuns() bool {
 		if _, err := strconv.Atoi(d.Name()); err != nil {
 			continue
 		}
-		if comm, err := os.ReadFile("/proc/" + d.Name() + "/comm"); err == nil && strings.HasPrefix(string(comm), "lvm") {
+		comm, err := os.ReadFile("/proc/" + d.Name() + "/comm")
+		if name := strings.TrimSpace(string(comm)); err == nil && (name == filepath.Base(lvmPath) || name == filepath.Base(hiddenLVM)) {
 			return true
 		}
 	}
