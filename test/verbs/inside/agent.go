@@ -35,8 +35,13 @@ type agent struct {
 
 const agentLog = "/run/verbs-agent.log"
 
+// startPatience is how long a start may take.
+const startPatience = 3 * time.Minute
+
 // startAgent starts the agent and says how long it took to be ready.
 func startAgent(ctx context.Context) (*agent, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
 	log, err := os.OpenFile(agentLog, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, 0, err

@@ -94,6 +94,7 @@ func (b *bench) begin(ctx context.Context, groups int) error {
 	if _, err := output(rig.Binary, "init", "--yes"); err != nil {
 		return err
 	}
+	say("drives taken")
 	end, err := noting()
 	if err != nil {
 		return err
@@ -101,6 +102,7 @@ func (b *bench) begin(ctx context.Context, groups int) error {
 	if b.agent, _, err = startAgent(ctx); err != nil {
 		return err
 	}
+	say("agent started")
 	if b.started, err = noted(); err != nil {
 		return err
 	}
@@ -120,8 +122,9 @@ func (b *bench) begin(ctx context.Context, groups int) error {
 		if b.notes[verb], err = noted(); err != nil {
 			return err
 		}
+		all, changes := count(b.notes[verb])
+		say("%s: %d commands of LVM, %d of them changes", verb, all, changes)
 	}
-	say("noted what the agent runs for each verb")
 	return end()
 }
 
