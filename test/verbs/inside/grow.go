@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,7 +17,7 @@ const baseBytes = 16 * mib
 const quiet = `backup{backup=0 archive=0}`
 
 // grow brings the node to so many volumes, all groups alike. The agent is stopped.
-func (b *bench) grow(_ context.Context, volumes int) error {
+func (b *bench) grow(volumes int) error {
 	each := (volumes - b.made) / len(b.groups)
 	if each <= 0 {
 		return nil

@@ -158,7 +158,7 @@ func (b *bench) findGroups(ctx context.Context, groups int) error {
 // size measures all with so many volumes on the node.
 func (b *bench) size(ctx context.Context, volumes int) (s figure.Size, err error) {
 	s.Volumes = volumes
-	if err := b.grow(ctx, volumes); err != nil {
+	if err := b.grow(volumes); err != nil {
 		return s, err
 	}
 	if s.Start, err = b.starts(ctx); err != nil {
@@ -167,7 +167,7 @@ func (b *bench) size(ctx context.Context, volumes int) (s figure.Size, err error
 	if s.Rest.StartKiB, _, err = b.memory(); err != nil {
 		return s, err
 	}
-	if s.Verbs, err = b.verbs(ctx); err != nil {
+	if s.Verbs, err = b.compare(ctx); err != nil {
 		return s, err
 	}
 	for _, calls := range b.order.AtOnce {
@@ -256,8 +256,9 @@ func (b *bench) noteDevice() string {
 	return filepath.Join("/dev", b.noteGroup(), "v-"+volumeName(token))
 }
 
-// verbs measures each verb by all sides, which take turns at each verb of each round.
-func (b *bench) verbs(ctx context.Context) ([]figure.Verb, error) {
+// compare measures each verb by all sides, which take turns at each verb of each
+// round.
+func (b *bench) compare(ctx context.Context) ([]figure.Verb, error) {
 	sides := b.sides()
 	all := make([]figure.Verb, len(verbs))
 	for i, verb := range verbs {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -119,7 +120,7 @@ func (s *agentSide) call(ctx context.Context, l *life, verb, tag string) (err er
 	case deleteVolume:
 		err = s.delete(ctx, l.volume)
 	default:
-		err = fmt.Errorf("no verb of the agent")
+		err = errors.New("no verb of the agent")
 	}
 	return err
 }
