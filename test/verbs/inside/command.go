@@ -134,7 +134,10 @@ func noting() (end func() error, err error) {
 	return end, nil
 }
 
-// noted are the commands since the last call.
+// inBackground is what the agent runs by itself when a group has been left alone.
+const inBackground = "vgcfgbackup"
+
+// noted are the commands since the last call, but those in the background.
 func noted() (commands []command, err error) {
 	text, err := os.ReadFile(notes)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -145,7 +148,9 @@ func noted() (commands []command, err error) {
 		if err := json.Unmarshal(line, &c); err != nil {
 			return nil, err
 		}
-		commands = append(commands, c)
+		if c.Args[0] != inBackground {
+			commands = append(commands, c)
+		}
 	}
 	return commands, os.RemoveAll(notes)
 }
