@@ -118,6 +118,8 @@ type Side struct {
 	// Commands of LVM are started by it, Changes are those that change something.
 	Commands, Changes int
 	Times             Times
+	// Own is what lvme's own took beside its commands.
+	Own Times
 	// Disturbed counts rounds in which something else ran beside it; they are not
 	// among Times.
 	Disturbed int

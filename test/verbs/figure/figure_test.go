@@ -50,7 +50,7 @@ func atLimits() Report {
 		return Verb{Name: name, Sides: []Side{{Name: Lvme, Commands: 1, Changes: 1, Times: Times{115}}, {Name: Bare, Times: Times{100}}}}
 	}
 	return Report{Nodes: []Node{{Groups: 1, Sizes: []Size{{
-		Volumes: 10, Verbs: []Verb{verb("CreateVolume"), verb("CreateSnapshot")},
+		Volumes: startVolumes, Verbs: []Verb{verb("CreateVolume"), verb("CreateSnapshot")},
 		AtOnce: []AtOnce{{Calls: 100, Lvme: Times{110}, Bare: Times{100}, Each: Times{1, 2}}, {Calls: 10, Lvme: Times{200}, Bare: Times{100}}},
 		Start:  Start{Times: Times{300}, Report: Times{100}}, Rest: Rest{StartKiB: maxResidentKiB, ResidentKiB: 1, Window: time.Second, CPU: time.Millisecond},
 	}}, Large: &Large{GiB: 100, Bare: 1, Kept: 2, GivenBack: 3}}}}
@@ -59,6 +59,11 @@ func atLimits() Report {
 func TestJudge(t *testing.T) {
 	if err := atLimits().Judge(); err != nil {
 		t.Errorf("at its limits: %v", err)
+	}
+	few := atLimits()
+	few.Nodes[0].Sizes[0].Volumes, few.Nodes[0].Sizes[0].Start.Times = 10, Times{3000}
+	if err := few.Judge(); err != nil {
+		t.Errorf("a start with few volumes: %v", err)
 	}
 	for name, spoil := range map[string]func(*Report){
 		"nothing measured":      func(r *Report) { r.Nodes = nil },
@@ -88,7 +93,7 @@ func TestWrite(t *testing.T) {
 	if err := atLimits().Write(&text, "table"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"one volume group", "10 volumes on the node", "CreateSnapshot", "1.150", "1.100", "3.000", "60.0", "0.10 %", "GIVE BACK"} {
+	for _, want := range []string{"one volume group", "1000 volumes on the node", "CreateSnapshot", "1.150", "1.100", "3.000", "60.0", "0.10 %", "GIVE BACK"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the tables lack %q:\n%s", want, text.String())
 		}

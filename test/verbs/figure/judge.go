@@ -10,7 +10,8 @@ const (
 	maxRatio       = 1.15 // CreateVolume and CreateSnapshot by bare
 	maxRatioAtOnce = 1.1  // of crowdAtOnce calls or more
 	crowdAtOnce    = 100
-	maxStart       = 3 // by one report
+	maxStart       = 3 // by one report, of startVolumes or more: with few, any program's start takes longer
+	startVolumes   = 1000
 	maxResidentKiB = 60 << 10
 )
 
@@ -53,7 +54,7 @@ func (s Size) judge() (broken []error) {
 			fail("%d creations at once take %.2f times as long as bare, more than %.2f", a.Calls, ratio, maxRatioAtOnce)
 		}
 	}
-	if ratio := s.Start.Times.Ratio(s.Start.Report); ratio == 0 || ratio > maxStart {
+	if ratio := s.Start.Times.Ratio(s.Start.Report); ratio == 0 || s.Volumes >= startVolumes && ratio > maxStart {
 		fail("the agent's start takes %.2f times as long as a report, more than %d", ratio, maxStart)
 	}
 	if most := max(s.Rest.StartKiB, s.Rest.ResidentKiB); most == 0 || most > maxResidentKiB {

@@ -58,11 +58,11 @@ func (p *printer) table(title string, t *table.Table) {
 }
 
 func (p *printer) verbs(s Size) {
-	t := table.New("VERB", "SIDE", "COMMANDS", "CHANGES", "ROUNDS", "P50 ms", "P99 ms", "BY BARE", "BY DEFAULTS")
+	t := table.New("VERB", "SIDE", "COMMANDS", "CHANGES", "ROUNDS", "P50 ms", "P99 ms", "OWN ms", "BY BARE", "BY DEFAULTS")
 	for _, v := range s.Verbs {
 		for _, side := range v.Sides {
 			t.Add(v.Name, side.Name, strconv.Itoa(side.Commands), strconv.Itoa(side.Changes), strconv.Itoa(len(side.Times)),
-				ms(side.Times.Median()), ms(side.Times.Percentile(99)),
+				ms(side.Times.Median()), ms(side.Times.Percentile(99)), ms(side.Own.Median()),
 				ratio(side.Times.Ratio(v.Side(Bare).Times)), ratio(side.Times.Ratio(v.Side(Defaults).Times)))
 		}
 	}

@@ -146,29 +146,39 @@ func lvmRuns() bool {
 	return false
 }
 
-var commandCount = regexp.MustCompile(`(?m)^lvme_lvm_command_duration_seconds_count\{.*\} (\d+)$`)
+// work is what an agent has had LVM do in its life.
+type work struct {
+	commands int
+	took     time.Duration
+}
 
-// commands is how many commands of LVM it has run in its life.
-func (a *agent) commands(ctx context.Context) (n int, err error) {
+var commandFigure = regexp.MustCompile(`(?m)^lvme_lvm_command_duration_seconds_(count|sum)\{.*\} (\S+)$`)
+
+// work is read from the agent's metrics.
+func (a *agent) work(ctx context.Context) (w work, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+rig.Metrics+"/metrics", nil)
 	if err != nil {
-		return 0, err
+		return w, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return w, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("the agent's metrics: %s: %w", resp.Status, err)
+		return w, fmt.Errorf("the agent's metrics: %s: %w", resp.Status, err)
 	}
-	for _, m := range commandCount.FindAllSubmatch(text, -1) {
-		one, err := strconv.Atoi(string(m[1]))
+	for _, m := range commandFigure.FindAllSubmatch(text, -1) {
+		figure, err := strconv.ParseFloat(string(m[2]), 64)
 		if err != nil {
-			return 0, err
+			return w, err
 		}
-		n += one
+		if string(m[1]) == "count" {
+			w.commands += int(figure)
+		} else {
+			w.took += time.Duration(figure * float64(time.Second))
+		}
 	}
-	return n, nil
+	return w, nil
 }

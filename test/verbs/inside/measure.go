@@ -190,11 +190,14 @@ func (b *bench) starts(ctx context.Context) (s figure.Start, err error) {
 	if i < 0 {
 		return s, fmt.Errorf("the agent started without a report: %q", s.Commands)
 	}
+	if b.agent == nil { // the first one after a change beside it activates the pools
+		if b.agent, _, err = startAgent(ctx); err != nil {
+			return s, err
+		}
+	}
 	for range b.order.Starts {
-		if b.agent != nil {
-			if err := b.stop(); err != nil {
-				return s, err
-			}
+		if err := b.stop(); err != nil {
+			return s, err
 		}
 		took, err := b.started[i].run()
 		if err != nil {
@@ -300,7 +303,7 @@ func (b *bench) sample(ctx context.Context, s named, verb, tag string, into *fig
 	if err := b.agent.thaw(); err != nil {
 		return err
 	}
-	before, err := b.agent.commands(ctx)
+	before, err := b.agent.work(ctx)
 	if err != nil {
 		return err
 	}
@@ -309,14 +312,15 @@ func (b *bench) sample(ctx context.Context, s named, verb, tag string, into *fig
 		return err
 	}
 	beside := lvmRuns()
-	after, err := b.agent.commands(ctx)
+	after, err := b.agent.work(ctx)
 	if err != nil {
 		return err
 	}
-	if beside || after-before != into.Commands {
+	if beside || after.commands-before.commands != into.Commands {
 		into.Disturbed++
 	} else {
 		into.Times = append(into.Times, figure.Of(took))
+		into.Own = append(into.Own, figure.Of(took-(after.took-before.took)))
 	}
 	return b.agent.freeze()
 }
@@ -338,12 +342,12 @@ const restAfter = 25 * time.Second
 func (b *bench) rest(ctx context.Context, r *figure.Rest) (err error) {
 	last, since := -1, time.Now()
 	for time.Since(since) < restAfter {
-		n, err := b.agent.commands(ctx)
+		w, err := b.agent.work(ctx)
 		if err != nil {
 			return err
 		}
-		if n != last {
-			last, since = n, time.Now()
+		if w.commands != last {
+			last, since = w.commands, time.Now()
 		}
 		time.Sleep(time.Second)
 	}

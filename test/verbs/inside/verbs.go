@@ -15,6 +15,7 @@ import (
 
 // The verbs, in the order in which a volume lives.
 const (
+	probe         = "Probe"
 	create        = "CreateVolume"
 	stage         = "NodeStageVolume, first"
 	publish       = "NodePublishVolume"
@@ -28,7 +29,7 @@ const (
 	deleteVolume  = "DeleteVolume"
 )
 
-var verbs = []string{create, stage, publish, takeSnapshot, restore, expand, unpublish, unstage, deleteRestore, deleteSnap, deleteVolume}
+var verbs = []string{probe, create, stage, publish, takeSnapshot, restore, expand, unpublish, unstage, deleteRestore, deleteSnap, deleteVolume}
 
 const (
 	mib = 1 << 20
@@ -95,6 +96,8 @@ func (s *agentSide) do(ctx context.Context, verb, tag string) (time.Duration, er
 
 func (s *agentSide) call(ctx context.Context, l *life, verb, tag string) (err error) {
 	switch verb {
+	case probe:
+		_, err = s.Probe(ctx, &csi.ProbeRequest{})
 	case create:
 		l.volume, err = s.create(ctx, rig.Spec{Name: volumeName(tag), FS: "ext4", Bytes: benchBytes})
 	case stage:
