@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lvme/lvme/test/demo/rig"
@@ -27,7 +29,7 @@ func (b *bench) large(ctx context.Context) (*figure.Large, error) {
 		return nil, err
 	}
 	say("%d volumes of %d GiB, all mapped", len(made), l.GiB)
-	if err := os.WriteFile(rig.Config, []byte(keeping), 0o600); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(rig.Config), 0o755), os.WriteFile(rig.Config, []byte(keeping), 0o600)); err != nil {
 		return nil, err
 	}
 	if l.Kept, err = b.deleteLarge(ctx, made[0]); err != nil {
