@@ -93,7 +93,7 @@ func TestWrite(t *testing.T) {
 	if err := atLimits().Write(&text, "table"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"one volume group", "1000 volumes on the node", "CreateSnapshot", "1.150", "1.100", "3.000", "60.0", "0.10 %", "GIVE BACK"} {
+	for _, want := range []string{"one volume group", "5000 volumes on the node", "CreateSnapshot", "1.150", "1.100", "3.000", "60.0", "0.10 %", "GIVE BACK"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the tables lack %q:\n%s", want, text.String())
 		}

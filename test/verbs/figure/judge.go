@@ -11,7 +11,7 @@ const (
 	maxRatioAtOnce = 1.1  // of crowdAtOnce calls or more
 	crowdAtOnce    = 100
 	maxStart       = 3 // by one report, of startVolumes or more: with few, any program's start takes longer
-	startVolumes   = 1000
+	startVolumes   = 5000
 	maxResidentKiB = 60 << 10
 )
 

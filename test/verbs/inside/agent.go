@@ -63,7 +63,7 @@ func startAgent(ctx context.Context) (*agent, time.Duration, error) {
 
 // ready connects, and waits until the agent says that it serves.
 func (a *agent) ready(ctx context.Context) (err error) {
-	const every = 2 * time.Millisecond // what a start is told too long by
+	const every = 20 * time.Millisecond // what a start is told too long by; more often it would slow the start
 	for {
 		select {
 		case err := <-a.ended:
