@@ -99,7 +99,7 @@ func parse(args []string) (o figure.Order, format string, err error) {
 	flags.IntVar(&o.Batches, "batches", 3, "create volumes at once this `number` of times")
 	flags.IntVar(&o.Starts, "starts", 5, "start the agent this `number` of times")
 	flags.DurationVar(&o.Rest, "rest", time.Minute, "watch the agent at rest for this `time`")
-	flags.Int64Var(&o.LargeGiB, "large", 100, "delete volumes of this `number` of GiB, all mapped; 0 for none")
+	flags.Int64Var(&o.LargeGiB, "large", 100, "delete volumes of this `number` of GiB, all mapped, where there is one group; 0 for none")
 	flags.BoolVar(&o.Peers, "peers", true, "measure the steps of other drivers too")
 	flags.StringVar(&format, "o", "table", "output `format`: table or json")
 	if err := flags.Parse(args); err != nil {
