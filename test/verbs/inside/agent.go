@@ -120,9 +120,14 @@ func (a *agent) thaw() error {
 	if err := a.process.Process.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
-	time.Sleep(300 * time.Millisecond) // its clocks ring at once
-	awaitNoLVM()
+	settle() // its clocks ring at once
 	return nil
+}
+
+// settle is the silence in which each side begins.
+func settle() {
+	time.Sleep(300 * time.Millisecond)
+	awaitNoLVM()
 }
 
 // awaitNoLVM waits until no command of LVM runs.

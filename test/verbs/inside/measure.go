@@ -254,6 +254,7 @@ func (b *bench) compare(ctx context.Context) ([]figure.Verb, error) {
 // beside the verb by itself makes the sample one that does not count.
 func (b *bench) sample(ctx context.Context, s named, verb, tag string, into *figure.Side) error {
 	if s.name != figure.Lvme {
+		settle()
 		took, err := s.do(ctx, verb, tag)
 		into.Times = append(into.Times, figure.Of(took))
 		return err
