@@ -106,6 +106,11 @@ bench: ## what each layer between drive and file costs, the drive throttled and 
 fleet: ## what the router costs before 1,000 simulated agents with 30,000 volumes, and with dead ones
 	go run ./test/fleet $(FLEETFLAGS)
 
+# As in: make -s bench-control CONTROLFLAGS='-volumes 10,1000 -rounds 5 -o json'
+.PHONY: bench-control
+bench-control: ## what the agent's verbs cost beside LVM's own commands, with 10 to 5,000 volumes: hours
+	go run ./test/verbs $(CONTROLFLAGS)
+
 ##@ Test
 
 .PHONY: test

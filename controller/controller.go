@@ -33,6 +33,7 @@ type Store interface {
 type Volumes interface {
 	Create(ctx context.Context, spec volume.CreateSpec) (volume.Volume, error)
 	Volume(ctx context.Context, key volume.Key) (volume.Volume, error)
+	// Volumes are ordered by their ids.
 	Volumes(ctx context.Context) ([]volume.Volume, error)
 	Expand(ctx context.Context, key volume.Key, size volume.Range) (volume.Volume, error)
 	Delete(ctx context.Context, key volume.Key) error
@@ -42,6 +43,7 @@ type Volumes interface {
 type Snapshots interface {
 	CreateSnapshot(ctx context.Context, spec volume.SnapshotSpec) (volume.Snapshot, error)
 	Snapshot(ctx context.Context, key volume.Key) (volume.Snapshot, error)
+	// Snapshots are ordered by their ids.
 	Snapshots(ctx context.Context) ([]volume.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, key volume.Key) error
 }

@@ -144,11 +144,11 @@ func (f *fakeStore) Snapshot(_ context.Context, key volume.Key) (volume.Snapshot
 	return s, f.find(key, ok)
 }
 
-// Snapshots come in no order.
 func (f *fakeStore) Snapshots(context.Context) (all []volume.Snapshot, err error) {
 	for _, s := range f.snapshots {
 		all = append(all, s)
 	}
+	slices.SortFunc(all, func(a, b volume.Snapshot) int { return strings.Compare(a.Key.String(), b.Key.String()) })
 	return all, f.fail
 }
 

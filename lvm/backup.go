@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -91,12 +92,14 @@ func parseBackup(lines *bufio.Scanner) (Saved, error) {
 	var s Saved
 	var blocks []string // that are open
 	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		s.take(line, blocks)
-		switch name, opens := strings.CutSuffix(line, " {"); {
+		line := bytes.TrimSpace(lines.Bytes()) // hardly one is copied: there are some for each volume
+		if len(blocks) < 2 || blocks[1] == "physical_volumes" {
+			s.take(string(line), blocks)
+		}
+		switch name, opens := bytes.CutSuffix(line, []byte(" {")); {
 		case opens:
-			blocks = append(blocks, name)
-		case line == "}" && len(blocks) > 0:
+			blocks = append(blocks, string(name))
+		case string(line) == "}" && len(blocks) > 0:
 			blocks = blocks[:len(blocks)-1]
 		}
 	}

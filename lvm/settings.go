@@ -38,7 +38,11 @@ func (l *LVM) settings(ctx context.Context, vg VG, pool string) (Settings, error
 	if err != nil {
 		return Settings{}, err
 	}
-	var doc struct{ Report []wireGroup }
+	var doc struct {
+		Report []struct {
+			LV []row `json:"lv"`
+		}
+	}
 	if i := bytes.IndexByte(out, '{'); i >= 0 {
 		err = json.NewDecoder(bytes.NewReader(out[i:])).Decode(&doc)
 	}

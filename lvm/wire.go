@@ -1,28 +1,13 @@
 package lvm
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// wireGroup is one VG of a full report, or the PVs that are in none.
-type wireGroup struct {
-	VG     []row `json:"vg"`
-	PV     []row `json:"pv"`
-	LV     []row `json:"lv"`
-	PVSeg  []row `json:"pvseg"`
-	LVSegs []row `json:"seg"`
-}
-
-// row is one line of a section by field.
-type row map[string]value
 
 // value is one field: a string in LVM's format "json", and in "json_std" a
 // number, a list or null as well. A list reads as its items joined by commas,
@@ -55,46 +40,6 @@ func (v *value) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// parseReport reads the output of lvm fullreport. Lines around the JSON, such
-// as warnings of a version that writes them to stdout, are passed over.
-func parseReport(out []byte) (Report, error) {
-	groups, err := findReport(out)
-	if err != nil {
-		return Report{}, err
-	}
-	p := &parser{}
-	var report Report
-	for _, g := range groups {
-		pvs := p.pvs(g)
-		if len(g.VG) == 0 {
-			report.Orphans = append(report.Orphans, pvs...)
-			continue
-		}
-		vg := p.vg(g.VG[0])
-		vg.PVs, vg.LVs = pvs, p.lvs(g)
-		report.VGs = append(report.VGs, vg)
-	}
-	return report, p.err
-}
-
-func findReport(out []byte) ([]wireGroup, error) {
-	err := errors.New("no JSON in it")
-	for rest := out; len(rest) > 0; {
-		line, after, _ := bytes.Cut(rest, []byte("\n"))
-		if bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
-			var doc struct{ Report *[]wireGroup }
-			if err = json.NewDecoder(bytes.NewReader(rest)).Decode(&doc); err == nil {
-				if doc.Report != nil {
-					return *doc.Report, nil
-				}
-				err = errors.New("no report in its JSON")
-			}
-		}
-		rest = after
-	}
-	return nil, fmt.Errorf("%w: %w: %.200q", ErrReport, err, out)
-}
-
 // parser turns fields into values and keeps the first fault that it meets.
 type parser struct{ err error }
 
@@ -107,49 +52,16 @@ func (p *parser) vg(r row) VGReport {
 	}
 }
 
-func (p *parser) pvs(g wireGroup) []PV {
-	segments := map[string][]PVSegment{}
-	for _, r := range g.PVSeg {
-		uuid := p.text(r, "pv_uuid")
-		s := PVSegment{Start: p.number(r, "pvseg_start"), Count: p.number(r, "pvseg_size"), LV: p.text(r, "lv_name")}
-		if s.Count > 0 {
-			segments[uuid] = append(segments[uuid], s)
-		}
+func (p *parser) pv(r row) PV {
+	return PV{
+		Device: p.text(r, "pv_name"), UUID: p.text(r, "pv_uuid"), VG: p.text(r, "vg_name"),
+		Size: p.number(r, "pv_size"), Free: p.number(r, "pv_free"), DeviceSize: p.number(r, "dev_size"),
+		PEStart: p.number(r, "pe_start"), Missing: p.flag(r, "pv_missing"),
 	}
-	var pvs []PV
-	for _, r := range g.PV {
-		pv := PV{
-			Device: p.text(r, "pv_name"), UUID: p.text(r, "pv_uuid"), VG: p.text(r, "vg_name"),
-			Size: p.number(r, "pv_size"), Free: p.number(r, "pv_free"), DeviceSize: p.number(r, "dev_size"),
-			PEStart: p.number(r, "pe_start"), Missing: p.flag(r, "pv_missing"),
-		}
-		pv.Segments = segments[pv.UUID]
-		slices.SortFunc(pv.Segments, func(a, b PVSegment) int { return int(a.Start - b.Start) })
-		pvs = append(pvs, pv)
-	}
-	return pvs
 }
 
-func (p *parser) lvs(g wireGroup) []LV {
-	var lvs []LV
-	index := map[string]int{}
-	for _, r := range g.LV {
-		lv := p.lv(r)
-		index[lv.UUID] = len(lvs)
-		lvs = append(lvs, lv)
-	}
-	for _, r := range g.LVSegs {
-		// The first segment speaks for the LV; later ones come from extending it.
-		if i, ok := index[p.text(r, "lv_uuid")]; ok && p.number(r, "seg_start") == 0 {
-			p.segment(r, &lvs[i])
-		}
-	}
-	for i := range lvs {
-		if lvs[i].SegType == "thin-pool" {
-			takeFromParts(&lvs[i], lvs)
-		}
-	}
-	return lvs
+func (p *parser) pvSegment(r row) PVSegment {
+	return PVSegment{Start: p.number(r, "pvseg_start"), Count: p.number(r, "pvseg_size"), LV: p.text(r, "lv_name")}
 }
 
 func (p *parser) lv(r row) LV {
@@ -170,13 +82,29 @@ func (p *parser) lv(r row) LV {
 	return lv
 }
 
-func (p *parser) segment(r row, lv *LV) {
-	lv.SegType = p.text(r, "segtype")
-	lv.Stripes, lv.StripeSize = int(p.number(r, "stripes")), p.number(r, "stripe_size")
-	lv.ChunkSize, lv.ThinID = p.number(r, "chunk_size"), p.number(r, "thin_id")
-	if lv.SegType == "thin-pool" {
-		lv.Zero, lv.TransactionID = p.flag(r, "zero"), p.number(r, "transaction_id")
+// segment is what the segment of an LV tells of the LV.
+type segment struct {
+	segType                       string
+	stripes                       int
+	stripeSize, chunkSize, thinID int64
+	zero                          bool
+	transactionID                 int64
+}
+
+func (p *parser) segment(r row) segment {
+	seg := segment{
+		segType: p.text(r, "segtype"), stripes: int(p.number(r, "stripes")), stripeSize: p.number(r, "stripe_size"),
+		chunkSize: p.number(r, "chunk_size"), thinID: p.number(r, "thin_id"),
 	}
+	if seg.segType == "thin-pool" {
+		seg.zero, seg.transactionID = p.flag(r, "zero"), p.number(r, "transaction_id")
+	}
+	return seg
+}
+
+func (seg segment) describe(lv *LV) {
+	lv.SegType, lv.Stripes, lv.StripeSize = seg.segType, seg.stripes, seg.stripeSize
+	lv.ChunkSize, lv.ThinID, lv.Zero, lv.TransactionID = seg.chunkSize, seg.thinID, seg.zero, seg.transactionID
 }
 
 // takeFromParts gives a pool the layout of its data and metadata.

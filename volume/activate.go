@@ -93,9 +93,7 @@ func (s *Store) proveUnmapped(ctx context.Context, p *pool, e entry) error {
 }
 
 func (p *pool) setActive(lv string, active bool) {
-	e := p.entries[lv]
-	e.active = active
-	p.entries[lv] = e
+	p.entries.change(lv, func(e *entry) { e.active = active })
 }
 
 // SetState records what is now known of a volume's content, in one command.
@@ -135,7 +133,7 @@ func checkStep(e entry, to State) error {
 // setState changes the tags; the pool's writer lock is held.
 func (s *Store) setState(ctx context.Context, p *pool, lv string, state State, fsType string) error {
 	s.mu.RLock()
-	e, ok := p.entries[lv]
+	e, ok := p.entries.get(lv)
 	s.mu.RUnlock()
 	if !ok {
 		return fmt.Errorf("LV %s: %w", lv, ErrNotFound)
@@ -153,9 +151,7 @@ func (s *Store) setState(ctx context.Context, p *pool, lv string, state State, f
 		}
 	}
 	return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.ChangeTags(ctx, vg, lv, add, del) }, func() {
-		e := p.entries[lv]
-		e.state, e.fsType, e.mapped = state, fsType, unknownMapped
-		p.entries[lv] = e
+		p.entries.change(lv, func(e *entry) { e.state, e.fsType, e.mapped = state, fsType, unknownMapped })
 	})
 }
 
@@ -205,12 +201,12 @@ func (s *Store) deactivate(ctx context.Context, p *pool, e entry) error {
 	}
 	return whileBusy(ctx, func() error {
 		return s.apply(ctx, p, func(vg lvm.VG) error { return s.LVM.Deactivate(ctx, vg, e.lv) }, func() {
-			e := p.entries[e.lv]
-			e.active = false
-			if mapped != unknownMapped {
-				e.mapped = mapped
-			}
-			p.entries[e.lv] = e
+			p.entries.change(e.lv, func(e *entry) {
+				e.active = false
+				if mapped != unknownMapped {
+					e.mapped = mapped
+				}
+			})
 		})
 	})
 }

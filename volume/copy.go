@@ -166,7 +166,7 @@ func (s *Store) growCopy(ctx context.Context, k Key) error {
 		e := s.entry(p, k.LV)
 		return s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, k.LV, e.target) }, func() {
 			e.bytes = e.target
-			p.entries[k.LV] = e
+			p.entries.put(e)
 		})
 	})
 }

@@ -243,13 +243,13 @@ func (s *Store) make(ctx context.Context, w wanted) error {
 func (s *Store) refused(p *pool, lv string, err error) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	_, made := p.entries[lv]
+	_, made := p.entries.get(lv)
 	return !made && p.stale == "" && (errors.Is(err, errHeld) || p.reason() != "" || errors.Is(err, ErrNoSpace) || errors.Is(err, ErrPrecondition) || errors.Is(err, ErrNotFound))
 }
 
 // makeIn makes the volume in that pool: one command, all tags in it.
 func (s *Store) makeIn(ctx context.Context, w wanted, p *pool, bytes int64) error {
-	unlock, err := p.lockSoon(ctx) // another pool may be free
+	unlock, err := p.lockInTurn(ctx) // another pool may be free of what holds this one up
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func (p *pool) thickSpec(e entry) lvm.ThickSpec {
 
 // add enters a new LV; Store.mu is held.
 func (p *pool) add(e entry) {
-	p.entries[e.lv] = e
+	p.entries.put(e)
 	if e.thick {
 		p.free -= p.raw(e.bytes)
 	}

@@ -74,7 +74,7 @@ func (s *Store) drop(ctx context.Context, p *pool, lv string) error {
 			return err
 		}
 	}
-	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { delete(p.entries, lv) })
+	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { p.entries.remove(lv) })
 	if err == nil && !e.thick {
 		s.spaceReturned(ctx, p)
 	}
@@ -88,7 +88,8 @@ func (s *Store) drop(ctx context.Context, p *pool, lv string) error {
 func (s *Store) entry(p *pool, lv string) entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return p.entries[lv]
+	e, _ := p.entries.get(lv)
+	return e
 }
 
 // giveBack discards the blocks of a thin volume, in bounded steps, before it

@@ -40,8 +40,8 @@ func (pt *patient) lookVolumes(context.Context) {
 	s := pt.store
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, lv := range slices.Sorted(maps.Keys(pt.pool.entries)) {
-		e := pt.pool.entries[lv]
+	for _, lv := range pt.pool.entries.names() {
+		e, _ := pt.pool.entries.get(lv)
 		on := pt.path(lv)
 		switch {
 		case e.state == Quarantined:

@@ -59,12 +59,12 @@ func (s *Store) extend(ctx context.Context, p *pool, v Volume, bytes int64) erro
 	}
 	defer unlock()
 	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, v.Key.LV, bytes) }, func() {
-		e := p.entries[v.Key.LV]
-		if e.thick {
-			p.free -= p.legs() * (bytes - e.bytes)
-		}
-		e.bytes = bytes
-		p.entries[e.lv] = e
+		p.entries.change(v.Key.LV, func(e *entry) {
+			if e.thick {
+				p.free -= p.legs() * (bytes - e.bytes)
+			}
+			e.bytes = bytes
+		})
 	})
 	if err == nil {
 		klog.FromContext(ctx).Info("volume expanded", "volume", v.Key, "from", v.Bytes, "bytes", bytes)

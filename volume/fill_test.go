@@ -16,7 +16,7 @@ func fillPool(layout drive.Layout, drives int, committed int64) *pool {
 	p := testPool(layout, drives)
 	p.tags.chunk = 512 << 10
 	p.thinBytes, p.thinMeta = p.planned()
-	p.entries["v-a"] = entry{bytes: committed}
+	p.entries.put(entry{lv: "v-a", bytes: committed})
 	return p
 }
 

@@ -40,7 +40,7 @@ func TestVolumeHealth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := testPool(tc.layout, 2)
-			p.entries[tc.entry.lv] = tc.entry
+			p.entries.put(tc.entry)
 			tc.change(p)
 			s := &Store{key: "store001", pools: map[string]*pool{p.id: p}}
 			all, err := s.VolumeHealth(t.Context(), Key{"store001", p.id, tc.entry.lv})
@@ -60,7 +60,7 @@ func TestHealthOfWhatCannotBeLookedAt(t *testing.T) {
 	s := &Store{key: "store001", pools: map[string]*pool{p.id: p}}
 	_, err := s.VolumeHealth(t.Context(), Key{"store001", p.id, "v-none"})
 	wantErr(t, "a volume that does not exist", err, ErrNotFound)
-	p.entries["s-a"] = entry{lv: "s-a", record: record{snapshot: true}}
+	p.entries.put(entry{lv: "s-a", record: record{snapshot: true}})
 	_, err = s.VolumeHealth(t.Context(), Key{"store001", p.id, "s-a"})
 	wantErr(t, "a snapshot", err, ErrNotFound)
 	_, err = s.VolumeHealth(t.Context(), Key{"store002", p.id, "v-a"})

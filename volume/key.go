@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -31,6 +32,11 @@ func (k Key) String() string {
 		return ""
 	}
 	return k.Store + "/" + k.VG + "/" + k.LV
+}
+
+// Compare orders keys as their ids, of which all but the last part have one length.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(strings.Compare(k.Store, o.Store), strings.Compare(k.VG, o.VG), strings.Compare(k.LV, o.LV))
 }
 
 // IsZero says that the key names nothing.

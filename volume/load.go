@@ -257,7 +257,7 @@ func (s *Store) takeInNow(ctx context.Context, p *pool, known bool, seen lvm.VGR
 	}
 	s.pools[p.id] = p
 	s.changedByReport(p)
-	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", len(p.entries), "drives", p.driveNames())
+	klog.FromContext(ctx).Info("pool found", "vg", seen.Name, "class", p.tags.class, "volumes", p.entries.len(), "drives", p.driveNames())
 	return nil
 }
 
@@ -368,8 +368,8 @@ func sameVG(a, b hostrecord.VG) bool {
 func (s *Store) doubles() []string {
 	count := map[string]int{}
 	for _, p := range s.pools {
-		for lv := range p.entries {
-			count[lv]++
+		for e := range p.entries.all() {
+			count[e.lv]++
 		}
 	}
 	var twice []string

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -81,7 +80,7 @@ func (s *Store) lvsOf(p *pool, devices []string) []string {
 			return ok && (rest == "" || rest[0] == '_' || rest[0] == '-' && !strings.HasPrefix(rest, "--"))
 		})
 	}
-	lvs := slices.DeleteFunc(slices.Sorted(maps.Keys(p.entries)), func(lv string) bool { return !of(lv) })
+	lvs := slices.DeleteFunc(p.entries.names(), func(lv string) bool { return !of(lv) })
 	if of(poolLV) {
 		lvs = slices.Insert(lvs, 0, poolLV)
 	}
@@ -119,7 +118,7 @@ func (s *Store) recheck(ctx context.Context, p *pool) error {
 func (s *Store) inUse(p *pool) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, e := range p.entries {
+	for e := range p.entries.all() {
 		if e.active && !e.thick {
 			return true
 		}
@@ -159,12 +158,11 @@ func (s *Store) volumesOf(p *pool, devices []string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var lvs []string
-	for lv := range p.entries {
+	for _, lv := range p.entries.names() {
 		if slices.Contains(devices, dm.DeviceName(VGName(p.id), lv)) {
 			lvs = append(lvs, lv)
 		}
 	}
-	slices.Sort(lvs)
 	return lvs
 }
 
@@ -240,7 +238,7 @@ func (s *Store) activateLV(ctx context.Context, p *pool, lv string) error {
 func (p *pool) noteActive(lv string) {
 	if lv == poolLV {
 		p.thinActive = true
-	} else if _, known := p.entries[lv]; known {
+	} else {
 		p.setActive(lv, true)
 	}
 }

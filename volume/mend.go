@@ -78,7 +78,7 @@ func (s *Store) completeChange(ctx context.Context, p *pool) error {
 // wantsMending says that mendPool has something to do, as far as a report tells;
 // Store.mu is held.
 func (p *pool) wantsMending() bool {
-	for _, e := range p.entries {
+	for e := range p.entries.all() {
 		if e.bytes < e.target {
 			return true
 		}
@@ -91,18 +91,16 @@ func (p *pool) wantsMending() bool {
 func (s *Store) finishCopies(ctx context.Context, p *pool) error {
 	s.mu.RLock()
 	unfinished := map[string]int64{}
-	for lv, e := range p.entries {
+	for e := range p.entries.all() {
 		if e.bytes < e.target {
-			unfinished[lv] = e.target
+			unfinished[e.lv] = e.target
 		}
 	}
 	s.mu.RUnlock()
 	var errs []error
 	for lv, target := range unfinished {
 		err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Extend(ctx, vg, lv, target) }, func() {
-			e := p.entries[lv]
-			e.bytes = target
-			p.entries[lv] = e
+			p.entries.change(lv, func(e *entry) { e.bytes = target })
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("finish the copy %s: %w", lv, err))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"k8s.io/klog/v2"
@@ -31,11 +30,18 @@ func (p *pool) mirrors() []string {
 	if p.thinActive {
 		lvs = lvm.MirroredPoolParts(poolLV)
 	}
-	for _, lv := range slices.Sorted(maps.Keys(p.entries)) {
-		if e := p.entries[lv]; e.thick && e.active {
-			lvs = append(lvs, lv)
+	return append(lvs, p.mirrorsInUse()...)
+}
+
+// mirrorsInUse are the thick volumes in use; Store.mu is held.
+func (p *pool) mirrorsInUse() []string {
+	var lvs []string
+	for e := range p.entries.all() {
+		if e.thick && e.active {
+			lvs = append(lvs, e.lv)
 		}
 	}
+	slices.Sort(lvs)
 	return lvs
 }
 
@@ -65,13 +71,8 @@ func (s *Store) refreshMirrors(ctx context.Context, p *pool) error {
 	if p.thinActive {
 		lvs = []string{poolLV}
 	}
-	for lv, e := range p.entries {
-		if e.thick && e.active {
-			lvs = append(lvs, lv)
-		}
-	}
+	lvs = append(lvs, p.mirrorsInUse()...)
 	s.mu.RUnlock()
-	slices.Sort(lvs)
 	var errs []error
 	for _, lv := range lvs {
 		if err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Refresh(ctx, vg, lv) }, func() {}); err != nil {

@@ -26,19 +26,6 @@ const (
 	unknownMapped = -1
 )
 
-// entry is one volume or snapshot of a pool. Entries are values: a change puts
-// a new one in the place of the old.
-type entry struct {
-	record
-	lv     string
-	bytes  int64
-	thick  bool
-	active bool
-	// mapped is the most that a thin which is not active can have mapped, in
-	// bytes, or unknownMapped. It is remembered, not recorded.
-	mapped int64
-}
-
 // pool is one VG of the store. Its fields but writer are guarded by Store.mu;
 // whoever changes the VG holds writer as well.
 type pool struct {
@@ -78,7 +65,7 @@ type pool struct {
 	thinActive         bool
 	unzeroed, queues   bool  // the thin pool is not as it must be: see mendPool
 	transaction        int64 // LVM's count of the pool's changes, as of the last report
-	entries            map[string]entry
+	entries            entries
 	wiping             map[string]int64 // LVs on their way out, raw bytes
 	strange            []string         // LVs that are not lvme's
 
@@ -106,7 +93,7 @@ type pool struct {
 }
 
 func newPool(id string) *pool {
-	return &pool{id: id, patience: defaultPatience, writer: make(chan struct{}, 1), entries: map[string]entry{}, wiping: map[string]int64{}}
+	return &pool{id: id, patience: defaultPatience, writer: make(chan struct{}, 1), wiping: map[string]int64{}}
 }
 
 // VGName is the name of the VG of that short id.
@@ -140,7 +127,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	before := p.entries
 	p.vg, p.tags, p.away, p.stale, p.missing, p.lacks = r.VG(), tags, false, "", r.MissingPVs, nil
 	p.extent, p.size, p.free, p.seqno = r.ExtentSize, r.Size, r.Free, r.Seqno
-	p.entries, p.wiping, p.strange = map[string]entry{}, map[string]int64{}, nil
+	p.entries, p.wiping, p.strange = entries{}, map[string]int64{}, nil
 	p.thinBytes, p.thinMeta, p.thinActive, p.unzeroed, p.queues, p.transaction = 0, 0, false, false, false, 0
 	p.drives = poolDrives(r, known)
 	for _, lv := range r.LVs {
@@ -149,7 +136,7 @@ func (p *pool) load(r lvm.VGReport, known map[string]drive.Drive) error {
 	return nil
 }
 
-func (p *pool) loadLV(lv lvm.LV, before map[string]entry) {
+func (p *pool) loadLV(lv lvm.LV, before entries) {
 	switch {
 	case lv.Hidden:
 	case lv.Name == poolLV && lv.SegType == "thin-pool":
@@ -163,10 +150,11 @@ func (p *pool) loadLV(lv lvm.LV, before map[string]entry) {
 			p.strange = append(p.strange, lv.Name)
 			return
 		}
-		p.entries[lv.Name] = entry{
+		known, _ := before.get(lv.Name)
+		p.entries.put(entry{
 			record: rec, lv: lv.Name, bytes: lv.Size, thick: lv.SegType != "thin", active: lv.Active,
-			mapped: mappedOf(lv, rec, before[lv.Name]),
-		}
+			mapped: mappedOf(lv, rec, known),
+		})
 	default:
 		p.strange = append(p.strange, lv.Name)
 	}
@@ -198,7 +186,7 @@ func poolDrives(r lvm.VGReport, known map[string]drive.Drive) []PoolDrive {
 
 // leave empties the pool: its drives are gone from this node.
 func (p *pool) leave() {
-	p.away, p.entries, p.wiping, p.strange = true, map[string]entry{}, map[string]int64{}, nil
+	p.away, p.entries, p.wiping, p.strange = true, entries{}, map[string]int64{}, nil
 	p.stale, p.stuck = "", ""
 	p.now.Store(nil)
 	p.size, p.free, p.thinBytes, p.thinMeta, p.thinActive = 0, 0, 0, 0, false
@@ -263,19 +251,7 @@ func (p *pool) unseen() error {
 func (p *pool) layout() drive.Layout { return drive.Layout(p.tags.layout) }
 
 // thinCommitted is what the thins of the pool may come to hold, in bytes.
-func (p *pool) thinCommitted() int64 {
-	var sum int64
-	for _, e := range p.entries {
-		switch {
-		case e.thick:
-		case e.snapshot:
-			sum += e.reserved
-		default:
-			sum += max(e.bytes, e.target)
-		}
-	}
-	return sum
-}
+func (p *pool) thinCommitted() int64 { return p.entries.sums.committed }
 
 // thinRoom is how many more bytes of thin volumes may be promised.
 func (p *pool) thinRoom(overcommit float64) int64 {
@@ -310,12 +286,7 @@ func (p *pool) thickShare() int64 { return percent(p.size, p.tags.thick) / p.leg
 
 // thickUsed is what thick volumes and those still being wiped take of it.
 func (p *pool) thickUsed() int64 {
-	var sum int64
-	for _, e := range p.entries {
-		if e.thick {
-			sum += e.bytes
-		}
-	}
+	sum := p.entries.sums.thick
 	for lv, bytes := range p.wiping {
 		if lv != initWipeLV {
 			sum += bytes
@@ -380,12 +351,6 @@ func (p *pool) describe() Pool {
 		d.Wiping += p.wiping[lv]
 	}
 	d.Reserve, d.Lent = p.bounds().left, p.lent()
-	for _, e := range p.entries {
-		if e.snapshot {
-			d.Snapshots++
-		} else {
-			d.Volumes++
-		}
-	}
+	d.Volumes, d.Snapshots = p.entries.sums.volumes, p.entries.sums.snapshots
 	return d
 }

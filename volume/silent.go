@@ -216,7 +216,34 @@ func (p *pool) lockSoon(ctx context.Context) (unlock func(), err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, errHeld)
 	defer cancel()
-	unlock, err = p.lock(ctx)
+	return unavailable(p.lock(ctx))
+}
+
+// lockInTurn is lock for who can go elsewhere while the drive hangs: it waits for
+// any number of changes before it, each of which may take as long as a drive that
+// works takes, and keeps its place among them.
+func (p *pool) lockInTurn(ctx context.Context) (unlock func(), err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		look := time.NewTicker(p.patience)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
+			if !p.slow().IsZero() {
+				cancel(errHeld)
+			}
+		}
+	}()
+	return unavailable(p.lock(ctx))
+}
+
+// unavailable is what the caller learns whose wait for the pool was given up.
+func unavailable(unlock func(), err error) (func(), error) {
 	if errors.Is(err, errHeld) {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

@@ -117,11 +117,13 @@ func testPool(layout drive.Layout, drives int) *pool {
 
 func TestThinRoomCountsWhatMayCome(t *testing.T) {
 	p := testPool(drive.PerDrive, 1)
-	p.entries = map[string]entry{
-		"v-a": {bytes: 10 * gib},
-		"v-b": {bytes: 5 * gib, record: record{target: 8 * gib}},
-		"v-t": {bytes: 20 * gib, thick: true},
-		"s-a": {bytes: 10 * gib, record: record{snapshot: true, reserved: 3 * gib}},
+	for _, e := range []entry{
+		{lv: "v-a", bytes: 10 * gib},
+		{lv: "v-b", bytes: 5 * gib, record: record{target: 8 * gib}},
+		{lv: "v-t", bytes: 20 * gib, thick: true},
+		{lv: "s-a", bytes: 10 * gib, record: record{snapshot: true, reserved: 3 * gib}},
+	} {
+		p.entries.put(e)
 	}
 	p.pendingThin = 2 * gib
 	if got, want := p.thinRoom(1), int64(50-10-8-3-2)*gib; got != want {
@@ -130,7 +132,7 @@ func TestThinRoomCountsWhatMayCome(t *testing.T) {
 	if got, want := p.thinRoom(2), int64(100-10-8-3-2)*gib; got != want {
 		t.Errorf("overcommitted twice: room %d, want %d", got, want)
 	}
-	p.entries["v-c"] = entry{bytes: 200 * gib}
+	p.entries.put(entry{lv: "v-c", bytes: 200 * gib})
 	if got := p.thinRoom(1); got != 0 {
 		t.Errorf("more promised than there is: room %d", got)
 	}
@@ -142,7 +144,7 @@ func TestThickRoom(t *testing.T) {
 		t.Errorf("room %d, want the share of %d", got, want)
 	}
 	p.wiping["w-x"] = 15 * gib
-	p.entries["v-a"] = entry{bytes: 5 * gib, thick: true}
+	p.entries.put(entry{lv: "v-a", bytes: 5 * gib, thick: true})
 	if got, want := p.thickRoom(), int64(20*gib); got > want || got < want-gib {
 		t.Errorf("room %d, want %d: what is being wiped is not room yet", got, want)
 	}

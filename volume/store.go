@@ -152,13 +152,13 @@ func (s *Store) Snapshot(_ context.Context, k Key) (Snapshot, error) {
 // Volumes lists the volumes on drives that are here, ordered by their keys.
 func (s *Store) Volumes(context.Context) ([]Volume, error) {
 	return list(s, func(p *pool, e entry) (Volume, bool) { return p.volume(s.key, e), !e.snapshot },
-		func(a, b Volume) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+		func(a, b Volume) int { return a.Key.Compare(b.Key) })
 }
 
 // Snapshots lists the snapshots on drives that are here, ordered by their keys.
 func (s *Store) Snapshots(context.Context) ([]Snapshot, error) {
 	return list(s, func(p *pool, e entry) (Snapshot, bool) { return p.snapshotOf(s.key, e), e.snapshot },
-		func(a, b Snapshot) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+		func(a, b Snapshot) int { return a.Key.Compare(b.Key) })
 }
 
 // list collects what pick takes of all entries. A pool that could not be
@@ -168,10 +168,11 @@ func list[T any](s *Store, pick func(*pool, entry) (T, bool), order func(a, b T)
 	defer s.mu.RUnlock()
 	var all []T
 	for _, p := range s.pools {
+		all = slices.Grow(all, p.entries.len())
 		if p.stale != "" {
 			return nil, p.unseen()
 		}
-		for _, e := range p.entries {
+		for e := range p.entries.all() {
 			if x, ok := pick(p, e); ok {
 				all = append(all, x)
 			}
@@ -196,7 +197,7 @@ func (s *Store) find(k Key) (*pool, entry, error) {
 	case p.stale != "":
 		return p, entry{}, p.unseen()
 	}
-	e, ok := p.entries[k.LV]
+	e, ok := p.entries.get(k.LV)
 	if !ok {
 		return p, entry{}, ErrNotFound
 	}
@@ -206,7 +207,7 @@ func (s *Store) find(k Key) (*pool, entry, error) {
 // findLV looks for an LV name in every pool; s.mu is held.
 func (s *Store) findLV(lv string) (*pool, entry, bool) {
 	for _, id := range slices.Sorted(maps.Keys(s.pools)) {
-		if e, ok := s.pools[id].entries[lv]; ok {
+		if e, ok := s.pools[id].entries.get(lv); ok {
 			return s.pools[id], e, true
 		}
 	}

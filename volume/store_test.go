@@ -91,13 +91,16 @@ func wantErr(t *testing.T, what string, err, want error) {
 // matchesLVM compares what the store knows with a new report of every pool.
 func matchesLVM(t *testing.T, s *Store) {
 	t.Helper()
-	known := describeAll(s)
 	s.mu.RLock()
 	var pools []*pool
 	for _, p := range s.pools {
 		pools = append(pools, p)
 	}
 	s.mu.RUnlock()
+	for _, p := range pools { // in the middle of a change LVM knows more than the store
+		must(t, p.exclusively(t.Context(), func() error { return nil }))
+	}
+	known := describeAll(s)
 	for _, p := range pools {
 		must(t, p.exclusively(t.Context(), func() error { return s.reload(t.Context(), p) }))
 	}
@@ -112,7 +115,7 @@ func describeAll(s *Store) string {
 	var lines []string
 	for id, p := range s.pools {
 		lines = append(lines, fmt.Sprintf("%s free=%d thin=%d active=%t wiping=%d strange=%v clean=%t", id, p.free, p.thinBytes, p.thinActive, len(p.wiping), p.strange, p.tags.clean))
-		for _, e := range p.entries {
+		for e := range p.entries.all() {
 			e.mapped = 0
 			lines = append(lines, fmt.Sprintf("  %s/%s %+v", id, e.lv, e))
 		}

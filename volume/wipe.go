@@ -50,7 +50,7 @@ func (s *Store) deleteThick(ctx context.Context, p *pool, e entry) error {
 	}
 	doomed := wipePrefix + hostrecord.NewKey()
 	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Rename(ctx, vg, e.lv, doomed) }, func() {
-		delete(p.entries, e.lv)
+		p.entries.remove(e.lv)
 		p.wiping[doomed] = e.bytes
 	})
 	if err == nil {

@@ -139,6 +139,30 @@ func (f *Fake) Unmap(vg, lv string) {
 	v.pool.kernel.clear(v.thinID)
 }
 
+// Multiply puts n more thins beside an inactive one that maps nothing, as so many
+// commands would have: rename makes each one's name and tags of those that are
+// there. Their description must fit into the VG's metadata.
+func (f *Fake) Multiply(vg, name string, n int, rename func(i int, text string) string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := f.mustLV(vg, name)
+	next := v.vg.nextThinID(v.pool)
+	for i := range n {
+		twin := *v
+		twin.name, twin.uuid, twin.thinID, twin.tags = rename(i, v.name), newUUID(), next+int64(i), nil
+		for _, tag := range v.tags {
+			twin.tags = append(twin.tags, rename(i, tag))
+		}
+		v.vg.lvs = append(v.vg.lvs, &twin)
+		v.pool.kernel.thins[twin.thinID] = map[int64]int64{}
+		v.pool.step()
+	}
+	slices.SortFunc(v.vg.lvs, func(a, b *lv) int { return strings.Compare(a.name, b.name) })
+	if a := v.vg.commit(); a.code != 0 {
+		panic(fmt.Sprintf("%d thins more than the metadata of %s hold: %v", n, vg, a.stderr))
+	}
+}
+
 // FillMetadata has a pool's metadata hold so many blocks of 4 KiB more than what
 // is in the pool needs, as many snapshots would; 0 takes them away again.
 func (f *Fake) FillMetadata(vg, pool string, blocks int64) {

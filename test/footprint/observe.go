@@ -51,9 +51,6 @@ const (
 	// maxSlowdown is that of an emulated CPU on an idle host. On a busy one a short piece of work tells more, which would
 	// flatter the agent.
 	maxSlowdown = 16
-
-	// clockTicks is the unit of CPU times in /proc, USER_HZ, on every architecture that lvme runs on.
-	clockTicks = 100
 )
 
 // observe asks for statistics and metrics for a while, and says what that cost.
@@ -208,11 +205,11 @@ var program = regexp.MustCompile(`sched_process_exec: filename=(\S+)`)
 
 // read takes the figures out of what the node's shell said before and after.
 func (s *seen) read(earlier, later string) error {
-	first, err := cpuTime(earlier)
+	first, err := rig.ParseCPU(earlier)
 	if err != nil {
 		return err
 	}
-	last, err := cpuTime(later)
+	last, err := rig.ParseCPU(later)
 	if err != nil {
 		return err
 	}
@@ -225,29 +222,8 @@ func (s *seen) read(earlier, later string) error {
 		return fmt.Errorf("the kernel's trace does not end with the shell that reads it: %q", s.programs)
 	}
 	s.programs = s.programs[:len(s.programs)-1]
-	for line := range strings.Lines(later) {
-		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &s.residentKiB) // other lines do not match
-		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &s.peakKiB)
-	}
-	if s.residentKiB == 0 {
-		return fmt.Errorf("the agent's memory is not told in %q", later)
-	}
-	return nil
-}
-
-// cpuTime reads the CPU time of a process from its /proc/PID/stat, the first line (proc_pid_stat(5)).
-func cpuTime(text string) (time.Duration, error) {
-	_, rest, _ := strings.Cut(text, ") ") // the name may hold spaces
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("the agent's CPU time is not told in %q", text)
-	}
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * time.Second / clockTicks, err
+	s.residentKiB, s.peakKiB, err = rig.ParseMemory(later)
+	return err
 }
 
 // raw is the part of one CPU that was used, as the node counts it.
