@@ -89,7 +89,7 @@ func (n *node) write(t *testing.T, v *vol, from, to int64) {
 			if end := min(to, at+step); n.fake.host.LVM.Map(vg, lv, end) < end {
 				t.Fatalf("the pool took %d bytes, and %d were wanted: %+v", at, to, n.pool(t, v))
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(60 * time.Millisecond) // an agent looks four times a second, and extends by a few of these steps
 		}
 		return
 	}
