@@ -199,8 +199,9 @@ func TestAgentNoticesADriveThatHangs(t *testing.T) {
 	host, o := agenttest.NewHost(t, 1), agenttest.Options(t)
 	takeAll(t, o, host.Agent())
 	h := host.Agent()
-	var hangs, seen atomic.Bool
+	var hangs, asked, seen atomic.Bool
 	h.Stalls = func(time.Time) []string {
+		asked.Store(true)
 		if hangs.Load() {
 			seen.Store(true)
 			return []string{"nvme0n1"}
@@ -208,6 +209,7 @@ func TestAgentNoticesADriveThatHangs(t *testing.T) {
 		return nil
 	}
 	r := agenttest.Start(t, o, h).WaitOpen()
+	eventually(t, "the first look has ended", asked.Load)
 	well := drive.Content{Probed: true, Signatures: []string{drive.LVMMember}}
 	host.Change("/dev/nvme0n1", func(d *drive.Drive) { d.Content = drive.Content{Silent: true, Error: "no answer"} })
 	heal := host.LVM.Hang("/dev/nvme0n1")
