@@ -109,7 +109,7 @@ func (s *Server) serve() {
 		s.mu.Unlock()
 		err = s.talk(conn)
 		_ = conn.Close()
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.ECONNRESET) {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.ECONNRESET) {
 			fmt.Fprintf(os.Stderr, "drive with a cache: %v\n", err)
 		}
 		s.mu.Lock()
@@ -119,6 +119,7 @@ func (s *Server) serve() {
 	}
 }
 
+// talk serves a client until it goes, and says why that was.
 func (s *Server) talk(conn net.Conn) error {
 	in := bufio.NewReaderSize(conn, 1<<20)
 	out := bufio.NewWriterSize(conn, 1<<20)
