@@ -299,8 +299,7 @@ func (s *Store) unfurnished(ctx context.Context, p *pool) bool {
 	vg := p.vg
 	s.mu.RUnlock()
 	lost, err := s.LVM.Lost(ctx, vg)
-	_, behind := s.behind(ctx, p)
-	return todo || behind || s.markedHeld(p) || err != nil || len(lost.Dead)+len(lost.Degraded)+len(lost.Frozen) > 0 || s.broken(ctx, p)
+	return todo || s.behind(ctx, p) || s.markedHeld(p) || err != nil || len(lost.Dead)+len(lost.Degraded)+len(lost.Frozen) > 0 || s.broken(ctx, p)
 }
 
 // furnish makes what the VG should have and has not: the thin pool, active,

@@ -18,6 +18,10 @@ func (s *Store) mendPool(ctx context.Context, p *pool) error {
 	if p.thinBytes == 0 || p.missing > 0 {
 		return nil
 	}
+	// Until these are done LVM may refuse every change.
+	if err := errors.Join(s.releaseHeld(ctx, p), s.completeChange(ctx, p)); err != nil {
+		return err
+	}
 	if p.unzeroed {
 		err := s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.SetZeroing(ctx, vg, poolLV) }, func() { p.unzeroed = false })
 		if err != nil {
@@ -30,20 +34,20 @@ func (s *Store) mendPool(ctx context.Context, p *pool) error {
 			return fmt.Errorf("have the thin pool fail writes when full: %w", err)
 		}
 	}
-	return errors.Join(s.releaseHeld(ctx, p), s.completeChange(ctx, p), s.finishCopies(ctx, p))
+	return s.finishCopies(ctx, p)
 }
 
 // behind says that the kernel's pool counts one change less than LVM does. That of
 // LVM is as old as the last report, so it is never too high.
-func (s *Store) behind(ctx context.Context, p *pool) (counts int64, behind bool) {
+func (s *Store) behind(ctx context.Context, p *pool) bool {
 	s.mu.RLock()
 	active, told, drives := p.thinActive, p.transaction, slices.Clone(p.drives)
 	s.mu.RUnlock()
 	if !active || !s.askable(ctx, p, drives) {
-		return 0, false
+		return false
 	}
 	status, err := s.LVM.PoolStatus(ctx, VGName(p.id), poolLV)
-	return status.TransactionID, err == nil && status.TransactionID+1 == told
+	return err == nil && status.TransactionID+1 == told
 }
 
 // completeChange ends a change of the pool that a command or the power ended in its
@@ -52,12 +56,16 @@ func (s *Store) behind(ctx context.Context, p *pool) (counts int64, behind bool)
 // wants to make, or has not the one that it wants to delete. Then both know the
 // same thins. The pool's writer lock is held.
 func (s *Store) completeChange(ctx context.Context, p *pool) error {
-	counts, behind := s.behind(ctx, p)
-	if !behind {
+	if !s.behind(ctx, p) {
 		return nil
 	}
+	// LVM waits for whoever else is in the middle of a change. After that it counts.
 	report, err := s.LVM.Report(ctx, p.vg)
 	if err != nil {
+		return domainError(err)
+	}
+	status, err := s.LVM.PoolStatus(ctx, VGName(p.id), poolLV)
+	if lv, _ := report.LV(poolLV); err != nil || status.TransactionID+1 != lv.TransactionID {
 		return domainError(err)
 	}
 	thins, err := s.thinDevices(ctx, p, p.vg)
@@ -68,10 +76,10 @@ func (s *Store) completeChange(ctx context.Context, p *pool) error {
 	if len(thins) != len(known) || slices.ContainsFunc(thins, func(t lvm.ThinDevice) bool { return known[t.ID] == "" }) {
 		return nil
 	}
-	if err := s.LVM.CompleteChange(ctx, p.vg, poolLV, counts); err != nil {
+	if err := s.LVM.CompleteChange(ctx, p.vg, poolLV, status.TransactionID); err != nil {
 		return domainError(err)
 	}
-	klog.FromContext(ctx).Info("a change of the thin pool that was cut off is completed", "vg", VGName(p.id), "transaction", counts+1)
+	klog.FromContext(ctx).Info("a change of the thin pool that was cut off is completed", "vg", VGName(p.id), "transaction", status.TransactionID+1)
 	return nil
 }
 
