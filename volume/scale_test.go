@@ -84,9 +84,18 @@ func (k still) Status(ctx context.Context, name string) ([]dm.Target, error) {
 	return targets, err
 }
 
-// instantly has the store's changes succeed at once, on a kernel that is still.
-func (r *rig) instantly(s *Store) {
+// instantly is a store that does nothing in the background, whose changes succeed at
+// once, on a kernel that is still.
+func (r *rig) instantly(tb testing.TB) *Store {
+	tb.Helper()
+	o := r.options(fastClass(drive.PerDrive, 90, 0))
+	o.Background = false
+	s, err := Open(tb.Context(), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	s.LVM = lvm.New(instant{r.runner}, still{r.kernel, map[string][]dm.Target{}})
+	return s
 }
 
 // crowds are the sizes that a verb's own cost is compared at.
@@ -179,8 +188,7 @@ func (s *Store) someVolume() Key {
 func BenchmarkVerbs(b *testing.B) {
 	for _, n := range crowds {
 		r := crowd(b, n)
-		s := r.start(b)
-		r.instantly(s)
+		s := r.instantly(b)
 		for _, verb := range verbs {
 			b.Run(fmt.Sprintf("%s/%d", verb.name, n), func(b *testing.B) {
 				b.ReportAllocs()
@@ -211,8 +219,7 @@ func TestVerbsDoNotGrow(t *testing.T) {
 	quickest := map[string][]time.Duration{}
 	for _, n := range crowds {
 		r := crowd(t, n)
-		s := r.start(t)
-		r.instantly(s)
+		s := r.instantly(t)
 		for _, verb := range verbs {
 			best := time.Hour
 			for range rounds {
