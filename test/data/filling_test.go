@@ -224,7 +224,9 @@ func testMetadata(t *testing.T, n *node) {
 		}
 		snapshots = append(snapshots, n.snapshot(t, fmt.Sprintf("s-%d", len(snapshots)), v))
 		n.fake.host.LVM.FillMetadata(vg, "pool", int64(len(snapshots))*before.MetaTotal/100)
-		time.Sleep(20 * time.Millisecond) // the agent looks
+		if len(snapshots) > 60 {
+			time.Sleep(400 * time.Millisecond) // the agent looks, and extends at 70 %
+		}
 	}
 	var after lvm.PoolStatus
 	eventually(t, "the spare has grown too", func() bool {
