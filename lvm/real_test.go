@@ -147,7 +147,8 @@ func tear(t *testing.T, vg lvm.VG) {
 	}
 }
 
-// write goes around the page cache, so that a full pool is seen at once.
+// write goes around the page cache, so that a full pool is seen at once. The pool
+// has committed it when it returns: a drive that is pulled out takes nothing of it.
 func write(t *testing.T, vg, lv string, size int64) {
 	t.Helper()
 	f, err := os.OpenFile(lvm.DevicePath(vg, lv), os.O_WRONLY|unix.O_DIRECT, 0)
@@ -155,6 +156,11 @@ func write(t *testing.T, vg, lv string, size int64) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	defer func() {
+		if err := f.Sync(); err != nil {
+			t.Logf("sync %s/%s: %v", vg, lv, err)
+		}
+	}()
 	const step = 1 << 20
 	raw := bytes.Repeat([]byte{0xa5}, 2*step)
 	// O_DIRECT wants memory that begins at a page.
