@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -25,7 +26,9 @@ var ErrNotTorn = errors.New("its metadata were not cut off in a change")
 // exists, and reads back what that says of itself. Any other sickness than this
 // one is ErrNotTorn, and nothing is changed. Four programs.
 //
-// Called again after any failure, it ends where an undisturbed call would.
+// The repair may overwrite the text that it is made of. So the file is on the
+// host's disk before it begins; a power cut in its middle that leaves no whole text
+// on the drive is mended from the file, by hand.
 func (l *LVM) Salvage(ctx context.Context, vg VG, file string) (Saved, error) {
 	saved, err := l.salvage(ctx, vg, file)
 	if err != nil {
@@ -64,6 +67,9 @@ func (l *LVM) salvage(ctx context.Context, vg VG, file string) (Saved, error) {
 	if err == nil && (saved.VG != vg.Name || saved.UUID != vg.UUID || len(saved.PVs) != 1) {
 		err = fmt.Errorf("%w: it is of VG %s %s with %d drives", ErrNoVG, saved.VG, saved.UUID, len(saved.PVs))
 	}
+	if err == nil {
+		err = syncFile(file)
+	}
 	if err != nil {
 		return Saved{}, err
 	}
@@ -71,6 +77,20 @@ func (l *LVM) salvage(ctx context.Context, vg VG, file string) (Saved, error) {
 		return Saved{}, err
 	}
 	return saved, l.Flush(ctx, vg.Devices)
+}
+
+// syncFile has a file and its name outlive a power cut.
+func syncFile(file string) error {
+	for _, path := range []string{file, filepath.Dir(file)} {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pvckSettings are settings without a devices file: pvck takes its drive as an

@@ -140,7 +140,7 @@ func (w *Walk) die(ctx context.Context, t trial, r *Row, took time.Duration) err
 	w.Log("%s", r)
 	err = w.execute(ctx, a, f)
 	r.Came = w.report.Faults[f.kind()] > before
-	// A wiper that failed tries again after a minute, or at a new start.
+	// A wiper that failed tries again after a while, or at a new start.
 	if err == nil && !r.How.KillsAgent() && (!r.Retried || t.wipes) {
 		err = w.rest(ctx, &fault{what: restarted})
 	}
