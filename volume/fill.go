@@ -185,7 +185,7 @@ func (b bounds) modeConditions(s lvm.PoolStatus) []condition {
 	case s.NeedsCheck:
 		return []condition{{broken, PoolNeedsCheck, modeText(s) + ": stop its users and repair it (docs/operations.md)"}}
 	case s.Mode == lvm.PoolReadOnly:
-		return []condition{{broken, PoolReadOnly, modeText(s) + ": its metadata are full or could not be written; delete snapshots, or repair it (docs/operations.md)"}}
+		return []condition{{broken, PoolReadOnly, modeText(s) + ": its metadata are full or could not be written; nothing can be deleted until they are enlarged or repaired (docs/operations.md)"}}
 	case s.Mode == lvm.PoolOutOfData:
 		return []condition{{full, PoolFull, modeText(s) + ": writes to new blocks fail; " + freeSpace}}
 	}
