@@ -24,6 +24,10 @@ const (
 	firstLook = 100 * time.Millisecond
 	lastLook  = 5 * time.Second
 
+	// noticed is how long after a call that failed it is known that the
+	// connection has ended.
+	noticed = 100 * time.Millisecond
+
 	// lifeTime and lifeTimeout are how soon it is noticed that an agent has gone
 	// without a word, as a machine does that loses its power. gRPC lets a client
 	// ask every 10 seconds at most.

@@ -43,8 +43,9 @@ type Config struct {
 	// the same time. Whoever comes then is told Aborted.
 	Changes int
 	// Refresh is the age at which a capacity that is asked for is fetched anew.
-	// With csi-provisioner asking every 30 s, what changes on a node by itself,
-	// such as a drive that is taken, is known to the scheduler within a minute.
+	// With csi-provisioner asking every 15 s, what changes on a node by itself,
+	// such as a drive that is taken, is known to the scheduler within half a
+	// minute.
 	Refresh time.Duration
 	// Health is how often an agent is asked how its storage is.
 	Health time.Duration
@@ -62,7 +63,7 @@ const (
 	DefaultSettle       = time.Minute
 	DefaultTend         = 10 * time.Second
 	DefaultChanges      = 8
-	DefaultRefresh      = 15 * time.Second
+	DefaultRefresh      = 10 * time.Second
 	DefaultHealth       = 30 * time.Second
 	DefaultCapacityWait = time.Second
 )

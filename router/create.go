@@ -84,7 +84,7 @@ func (r *Router) createInOne(ctx context.Context, req *csi.CreateVolumeRequest, 
 
 // createIn asks the agent of one store, and notes what came of it.
 func (r *Router) createIn(ctx context.Context, req *csi.CreateVolumeRequest, c *creation, store string) (*csi.Volume, error) {
-	a, err := r.fleet.reach(ctx, store, true)
+	a, _, err := r.fleet.reach(ctx, store, true)
 	if gone := (*awayError)(nil); errors.As(err, &gone) {
 		return nil, r.giveUp(ctx, c, gone)
 	}

@@ -181,8 +181,8 @@ func (e *awayError) Error() string {
 // Unwrap makes it a driver.ErrUnreachable.
 func (e *awayError) Unwrap() error { return driver.ErrUnreachable }
 
-// look is the agent that serves a store now, or nil, since when, and a channel
-// that is closed when something changes.
+// look is the agent that serves a store now, or nil and since when, and a channel
+// that is closed when that agent leaves, or when something changes.
 func (f *fleet) look(store string, toCreate bool) (a *agent, gone *awayError, changed <-chan struct{}) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -193,25 +193,26 @@ func (f *fleet) look(store string, toCreate bool) (a *agent, gone *awayError, ch
 	case s.agent == nil, toCreate && !s.open:
 		gone = &awayError{store: store, node: s.node, since: s.since, paying: s.agent != nil}
 	default:
-		return s.agent, nil, nil
+		return s.agent, nil, s.freed
 	}
 	return nil, gone, f.changed
 }
 
 // reach is the agent that serves a store. When it was lost a moment ago it is
-// waited for, as it is about to be back; else the answer comes at once.
-func (f *fleet) reach(ctx context.Context, store string, toCreate bool) (*agent, error) {
+// waited for, as it is about to be back; else the answer comes at once. Freed is
+// closed when that agent leaves.
+func (f *fleet) reach(ctx context.Context, store string, toCreate bool) (a *agent, freed <-chan struct{}, err error) {
 	for {
 		a, gone, changed := f.look(store, toCreate)
 		if a != nil {
-			return a, nil
+			return a, changed, nil
 		}
 		left := f.config.Restart - time.Since(gone.since)
 		if left <= 0 || ctx.Err() != nil {
 			if gone.node == "" {
 				gone.node, _ = f.config.Cluster.Holder(store) // for the message only
 			}
-			return nil, gone
+			return nil, nil, gone
 		}
 		wait(ctx, left, changed)
 	}

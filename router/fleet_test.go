@@ -159,35 +159,62 @@ func TestAgentOfAnotherNode(t *testing.T) {
 	r.agents("serving", 1)
 }
 
+// withVolume is a router that waits long for its one agent, and get, which asks
+// for a volume there.
+func withVolume(t *testing.T) (p *place, r *running, get func(when string, want codes.Code)) {
+	t.Helper()
+	c := quick()
+	c.Restart = patience
+	p = newPlace(t, 1)
+	r = p.start(c)
+	id := r.create(volumeOf("v", nil)).GetVolumeId()
+	return p, r, func(when string, want codes.Code) {
+		t.Helper()
+		_, err := r.ControllerGetVolume(within(t, patience), &csi.ControllerGetVolumeRequest{VolumeId: id})
+		wantCode(t, when, err, want)
+	}
+}
+
 // TestRestartIsWaitedFor: calls outlive the restart of an agent, in its place or
 // as a new pod, and its store may come up later.
 func TestRestartIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	c := quick()
-	c.Restart = patience
-	p := newPlace(t, 1)
-	r := p.start(c)
-	id := r.create(volumeOf("v", nil)).GetVolumeId()
-	get := func(after string) {
-		t.Helper()
-		_, err := r.ControllerGetVolume(within(t, patience), &csi.ControllerGetVolumeRequest{VolumeId: id})
-		wantCode(t, after, err, codes.OK)
-	}
+	p, r, get := withVolume(t)
 	for range 3 {
 		p.agents[0].Stop()
 		r.agents("away", 1)
 		time.AfterFunc(100*time.Millisecond, p.agents[0].Start)
-		get("a restart in its place")
+		get("a restart in its place", codes.OK)
 	}
 	old := p.agents[0]
 	p.agents[0] = routertest.NewAgent(t, nodeName(0), "", p.drives[0])
 	p.tell()
 	old.Stop()
 	time.AfterFunc(200*time.Millisecond, func() { p.agents[0].Say(storeKey(0), nodeName(0)) })
-	get("a new pod whose store opens late")
+	get("a new pod whose store opens late", codes.OK)
 	if n := r.metric("lvme_router_agents", "serving"); n != 1 {
 		t.Errorf("%v agents serve", n)
 	}
+}
+
+// TestCutOff: a call that was with the agent as it ended is made once more to
+// the one that comes, and no more often.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	p, _, get := withVolume(t)
+	left := 1
+	p.agents[0].SetHook(func(ctx context.Context, method string, next func() (any, error)) (any, error) {
+		if method == "ControllerGetVolume" && left > 0 {
+			left--
+			go func() { p.agents[0].Stop(); p.agents[0].Start() }()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return next()
+	})
+	get("cut off once", codes.OK)
+	left = 2
+	get("cut off twice", codes.Unavailable)
 }
 
 func TestReady(t *testing.T) {

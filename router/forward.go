@@ -17,26 +17,46 @@ import (
 
 // ask forwards a call to the agent of a store, with the caller's deadline and
 // request id. An agent that is away is an error at once, or after a moment if
-// it has just been lost: never "not found".
+// it has just been lost: never "not found". A call that the agent's end cut off
+// is made once more to whoever serves the store then: calls are idempotent. So
+// an agent that is not available is an answer only a moment later.
 func ask[Req, Resp any](
 	ctx context.Context, r *Router, store string, queue func(*agent) slots, req Req,
 	call func(csi.ControllerClient, context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) (Resp, error) {
-	var none Resp
-	a, err := r.fleet.reach(ctx, store, false)
-	if err != nil {
-		return none, err
+	var resp Resp
+	try := func() (freed <-chan struct{}, err error) {
+		a, freed, err := r.fleet.reach(ctx, store, false)
+		if err != nil {
+			return nil, err
+		}
+		free, err := queue(a).take(a.Node)
+		if err != nil {
+			return nil, err
+		}
+		defer free()
+		if resp, err = call(a.controller, driver.WithRequestID(ctx), req); err != nil {
+			return freed, driver.AnsweredBy(a.Node, err)
+		}
+		return nil, nil
 	}
-	free, err := queue(a).take(a.Node)
-	if err != nil {
-		return none, err
+	freed, err := try()
+	if freed != nil && codeOf(err) == codes.Unavailable && ended(ctx, freed) {
+		_, err = try()
 	}
-	defer free()
-	resp, err := call(a.controller, driver.WithRequestID(ctx), req)
-	if err != nil {
-		return none, driver.AnsweredBy(a.Node, err)
+	return resp, err
+}
+
+// ended says whether an agent that was not available is one whose connection
+// has ended, which it may be a moment before that is known.
+func ended(ctx context.Context, freed <-chan struct{}) bool {
+	wait(ctx, noticed, freed)
+	select {
+	case <-freed:
+		return true
+	default:
+		return false
 	}
-	return resp, nil
 }
 
 // The queues of an agent.
