@@ -3,6 +3,7 @@ package driver
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // allowList is a list of options, each written as a manual would write it:
@@ -10,7 +11,9 @@ import (
 // and is what a refused caller gets to read.
 type allowList struct {
 	forms []string
-	match *regexp.Regexp
+	// match compiles the expression at its first use: most processes never
+	// look at an option, and all of them would wait for it at their start.
+	match func() *regexp.Regexp
 }
 
 // kinds are the placeholders in a form.
@@ -21,7 +24,7 @@ var kinds = strings.NewReplacer(
 	// A label holds commas (categories), so that it stands in quotes: without
 	// them mount would read each part as an option of its own. Its length is
 	// bounded with that of all flags: a bound here would be counted out in the
-	// compiled expression, at the start of every process.
+	// compiled expression.
 	`<label>`, `(?:"[A-Za-z0-9_.:,-]+"|[A-Za-z0-9_.:-]+)`,
 )
 
@@ -34,7 +37,9 @@ func allow(forms ...string) allowList {
 			parts[i] += "=" + alternatives(values)
 		}
 	}
-	return allowList{forms: forms, match: regexp.MustCompile(`\A(?:` + strings.Join(parts, "|") + `)\z`)}
+	return allowList{forms: forms, match: sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\A(?:` + strings.Join(parts, "|") + `)\z`)
+	})}
 }
 
 func alternatives(form string) string {
@@ -42,6 +47,6 @@ func alternatives(form string) string {
 	return "(?:" + kinds.Replace(quoted) + ")"
 }
 
-func (l allowList) has(option string) bool { return l.match != nil && l.match.MatchString(option) }
+func (l allowList) has(option string) bool { return l.match != nil && l.match().MatchString(option) }
 
 func (l allowList) String() string { return strings.Join(l.forms, ", ") }
