@@ -92,7 +92,10 @@ func (h Host) Run(ctx context.Context, c Cmd) (Result, error) {
 	defer said.close()
 	cmd := h.command(ctx, path, c, said)
 	start := time.Now()
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		await(cmd.Process)
+		err = cmd.Wait()
+	}
 	res := Result{Stdout: said.out(), Stderr: said.err(), Took: time.Since(start)}
 	var exit *exec.ExitError
 	switch {

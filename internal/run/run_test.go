@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -100,4 +101,42 @@ func awaitFile(t *testing.T, path string) {
 			t.Fatalf("%s is not there after 10 s", filepath.Base(path))
 		}
 	}
+}
+
+// TestWaitingHoldsNoThread: programs that run cost the agent nothing.
+func TestWaitingHoldsNoThread(t *testing.T) {
+	threads := func() int {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(tasks)
+	}
+	const programs = 100
+	before := threads()
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for range programs {
+		all.Go(func() {
+			res, err := Host{}.Run(t.Context(), sh("mktemp "+dir+"/XXXXXX >/dev/null; until [ -e "+dir+"/end ]; do sleep 0.1; done; exit 7"))
+			if err != nil || res.Code != 7 {
+				t.Errorf("got %+v, %v", res, err)
+			}
+		})
+	}
+	for n := 0; n < programs && !t.Failed(); {
+		begun, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = len(begun)
+		<-time.After(10 * time.Millisecond)
+	}
+	if more := threads() - before; more > programs/2 {
+		t.Errorf("%d programs hold %d threads more", programs, more)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "end"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
 }
