@@ -238,6 +238,8 @@ func TestKeptIsExplained(t *testing.T) {
 	}
 }
 
+var inBed = os.Getenv("LVME_BED_DRIVES") != ""
+
 // cgroup2 is where version 2 of cgroups is mounted on this machine.
 func cgroup2(t *testing.T) string {
 	t.Helper()
@@ -250,11 +252,15 @@ func cgroup2(t *testing.T) string {
 			return f[1]
 		}
 	}
+	if inBed {
+		t.Fatal("no cgroup version 2 is mounted in the bed")
+	}
 	t.Skip("no cgroup version 2 is mounted here")
 	return ""
 }
 
-func TestCommandCgroup(t *testing.T) {
+// TestBedCommandCgroup: in the bed there is all that it needs.
+func TestBedCommandCgroup(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root; run it in the bed")
 	}
@@ -273,6 +279,16 @@ func TestCommandCgroup(t *testing.T) {
 		t.Fatalf("a second time: %v", err)
 	}
 	again.Close()
+	controllers, err := os.ReadFile(filepath.Join(mount, "cgroup.subtree_control"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inBed || slices.Contains(strings.Fields(string(controllers)), "cpu") {
+		got, err := os.ReadFile(filepath.Join(mount, "lvme/cpu.weight"))
+		if err != nil || string(got) != weight+"\n" {
+			t.Errorf("share of a busy CPU %q, %v; want %s", got, err, weight)
+		}
+	}
 	cat := run.Cmd{Name: "cat", Args: []string{"/proc/self/cgroup"}}
 	for _, changes := range []bool{true, false} {
 		cat.Changes = changes
