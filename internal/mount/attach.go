@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,9 +68,14 @@ func (h *Host) Bind(_ context.Context, source, target string, dir, readOnly bool
 	return nil
 }
 
+// busyPauses are the waits between attempts on a mount that is in use. Whoever
+// asks a filesystem for its space holds its mount for a moment, the agent's own
+// statistics and node_exporter among them.
+var busyPauses = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond}
+
 // Unmount unmounts what is visible at target, once. Never lazily: a lazy
-// unmount lets the device stay in use with nobody knowing. ErrBusy names the
-// holders that are mounts.
+// unmount lets the device stay in use with nobody knowing. ErrBusy is said
+// after several attempts and names the holders that are mounts.
 func (h *Host) Unmount(ctx context.Context, target string) error {
 	before, err := h.Table()
 	if err != nil {
@@ -79,8 +85,29 @@ func (h *Host) Unmount(ctx context.Context, target string) error {
 	if !mounted {
 		return nil
 	}
+	err = h.unmount(ctx, target, count(before, target))
+	for _, pause := range busyPauses {
+		if !errors.Is(err, ErrBusy) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+		err = h.unmount(ctx, target, count(before, target))
+	}
+	if errors.Is(err, ErrBusy) {
+		return fmt.Errorf("%w; mounts of the device: %s", err, strings.Join(h.Holders(p.Device), ", "))
+	}
+	return err
+}
+
+// unmount tries it once. That fewer than mounts are at target afterwards is
+// success, whoever it was.
+func (h *Host) unmount(ctx context.Context, target string, mounts int) error {
 	// -c: the path is the table's own; looking at it could hang on a dead drive.
-	err = h.change(ctx, "umount", "-c", target)
+	err := h.change(ctx, "umount", "-c", target)
 	if err == nil {
 		return nil
 	}
@@ -88,12 +115,12 @@ func (h *Host) Unmount(ctx context.Context, target string) error {
 	if lookErr != nil {
 		return errors.Join(err, lookErr)
 	}
-	if count(after, target) < count(before, target) {
-		return nil // Another unmount was first.
+	if count(after, target) < mounts {
+		return nil
 	}
 	var failure *CommandError
 	if errors.As(err, &failure) && strings.Contains(failure.Stderr, "busy") {
-		return fmt.Errorf("unmount %s: %w; mounts of the device: %s", target, ErrBusy, strings.Join(h.Holders(p.Device), ", "))
+		return fmt.Errorf("unmount %s: %w", target, ErrBusy)
 	}
 	return err
 }

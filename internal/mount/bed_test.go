@@ -9,8 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lvme/lvme/internal/run"
 )
@@ -218,6 +221,49 @@ func busy(t *testing.T, h *Host, dir string) {
 	f.Close()
 	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), dir) {
 		t.Fatalf("unmounting with an open file: %v", err)
+	}
+}
+
+// TestBedUnmountUnderLooks unmounts what others look at: those who pass it by
+// are not noticed, and one who holds it for a moment is waited for.
+func TestBedUnmountUnderLooks(t *testing.T) {
+	h := bed(t)
+	d := device(t, h, "looks", 0, 512)
+	if err := h.Format(t.Context(), d.Path, FormatSpec{FSType: XFS}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	staging, target := dir+"/staging", dir+"/target"
+	mountAt(t, h, d, XFS, staging)
+	var passing sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 4 {
+		passing.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := Resolve(dir, target); err != nil {
+					t.Errorf("resolve while it is unmounted: %v", err)
+				}
+			}
+		})
+	}
+	for range 200 {
+		if err := h.Bind(t.Context(), staging, target, true, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW); err != nil {
+			t.Errorf("unmount while it is resolved: %v", err)
+			unmount(t, h, target)
+		}
+	}
+	cancel()
+	passing.Wait()
+	f, err := os.Create(staging + "/open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(busyPauses[0], func() { f.Close() })
+	if err := h.Unmount(t.Context(), staging); err != nil {
+		t.Errorf("unmount of what is held for a moment: %v", err)
 	}
 }
 

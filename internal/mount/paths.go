@@ -28,18 +28,16 @@ func Resolve(root, path string) (string, error) {
 		return "", err
 	}
 	resolved := filepath.Join(parent, filepath.Base(path))
-	fd, err := unix.Open(resolved, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return resolved, nil
-	}
+	// The directory tells the kind of what is in it. Looking at the path itself
+	// would hold what is mounted there, and another call's unmount would fail.
+	entries, err := os.ReadDir(parent)
 	if err != nil {
-		return "", fmt.Errorf("open %s: %w", path, err)
+		return "", fmt.Errorf("parent directory of %s: %w", path, err)
 	}
-	defer unix.Close(fd)
-	var stat unix.Stat_t
-	// A dead filesystem fails here; then it is mounted, and no symbolic link.
-	if err := unix.Fstat(fd, &stat); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFLNK {
-		return "", fmt.Errorf("%w: %s is a symbolic link", ErrPath, path)
+	for _, e := range entries {
+		if e.Name() == filepath.Base(path) && e.Type() == fs.ModeSymlink {
+			return "", fmt.Errorf("%w: %s is a symbolic link", ErrPath, path)
+		}
 	}
 	return resolved, nil
 }
