@@ -85,9 +85,10 @@ var calls = map[string]func(context.Context, *LVM, VG) error{
 	"CreateThick": func(ctx context.Context, l *LVM, vg VG) error {
 		return l.CreateThick(ctx, vg, ThickSpec{Name: "v-t", Size: 1 << 30})
 	},
-	"Extend": func(ctx context.Context, l *LVM, vg VG) error { return l.Extend(ctx, vg, "v-a", 1<<31) },
-	"Remove": func(ctx context.Context, l *LVM, vg VG) error { return l.Remove(ctx, vg, "v-a") },
-	"Rename": func(ctx context.Context, l *LVM, vg VG) error { return l.Rename(ctx, vg, "v-a", "v-b") },
+	"Extend":     func(ctx context.Context, l *LVM, vg VG) error { return l.Extend(ctx, vg, "v-a", 1<<31) },
+	"Remove":     func(ctx context.Context, l *LVM, vg VG) error { return l.Remove(ctx, vg, "v-a") },
+	"RemoveThin": func(ctx context.Context, l *LVM, vg VG) error { return l.RemoveThin(ctx, vg, "v-a") },
+	"Rename":     func(ctx context.Context, l *LVM, vg VG) error { return l.Rename(ctx, vg, "v-a", "v-b") },
 	"ChangeTags": func(ctx context.Context, l *LVM, vg VG) error {
 		return l.ChangeTags(ctx, vg, "v-a", []string{"a"}, []string{"b"})
 	},
@@ -181,6 +182,7 @@ func TestHostileNames(t *testing.T) {
 		l := New(r, active)
 		for name, err := range map[string]error{
 			"Remove":      l.Remove(ctx, testVG, bad),
+			"RemoveThin":  l.RemoveThin(ctx, testVG, bad),
 			"Extend":      l.Extend(ctx, testVG, bad, 4<<20),
 			"Rename":      l.Rename(ctx, testVG, bad, "y"),
 			"Rename to":   l.Rename(ctx, testVG, "y", bad),

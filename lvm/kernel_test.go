@@ -3,6 +3,8 @@ package lvm
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lvme/lvme/internal/dm"
@@ -111,4 +113,33 @@ func FuzzParseStatus(f *testing.F) {
 			t.Errorf("pool %q: %+v, %v", params, s, err)
 		}
 	})
+}
+
+// TestRemoveThin: only of what the kernel knows as a thin LVM is told beforehand
+// that it may be active.
+func TestRemoveThin(t *testing.T) {
+	for status, want := range map[string][]string{
+		"":                                    {"lvremove lvme-x/v-a"},
+		"thin 2048 2047":                      {"lvremove --yes lvme-x/v-a"},
+		"thin Fail":                           {"lvremove --yes lvme-x/v-a"}, // of a pool that has failed
+		"error":                               {"lvchange -an lvme-x/v-a", "lvremove lvme-x/v-a"},
+		"thin-pool 0 1/2048 0/64 - rw - - - ": {"lvchange -an lvme-x/v-a", "lvremove lvme-x/v-a"},
+	} {
+		r, k := &runner{}, kernel{}
+		if status != "" {
+			k.status = map[string]string{"lvme--x-v--a": status}
+		}
+		if err := New(r, k).RemoveThin(t.Context(), testVG, "v-a"); err != nil {
+			t.Errorf("%q: %v", status, err)
+		}
+		var got []string
+		for _, c := range r.cmds {
+			got = append(got, strings.Join(slices.DeleteFunc(slices.Clone(c.Args), func(arg string) bool {
+				return arg == "--devices" || arg == "--config" || arg == settings || arg == strings.Join(testVG.Devices, ",")
+			}), " "))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("device %q: %q, want %q", status, got, want)
+		}
+	}
 }

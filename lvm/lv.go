@@ -54,6 +54,34 @@ func (l *LVM) Remove(ctx context.Context, vg VG, lv string) error {
 	return nil
 }
 
+// RemoveThin deletes a thin as Remove does, and switches it off first if it is
+// active: one that somebody has open is ErrInUse. One command, and two where
+// the kernel does not say that its device is a thin.
+func (l *LVM) RemoveThin(ctx context.Context, vg VG, lv string) error {
+	path, err := vg.path(lv)
+	if err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	targets, err := l.status(ctx, dm.DeviceName(vg.Name, lv))
+	switch {
+	case errors.Is(err, dm.ErrNotFound):
+		return l.Remove(ctx, vg, lv)
+	case errors.Is(err, ErrSilent):
+		return fmt.Errorf("remove %s: %w", path, err)
+	case err != nil || len(targets) != 1 || targets[0].Type != "thin":
+		if err := l.Deactivate(ctx, vg, lv); err != nil {
+			return err
+		}
+		return l.Remove(ctx, vg, lv)
+	}
+	// --yes: LVM asks whether an active LV is meant. Of a pool it would take the
+	// thins as well, and this is none.
+	if err := l.change(ctx, vg, "lvremove", "--yes", path); err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	return nil
+}
+
 // Rename gives an LV another name within its VG. One command.
 func (l *LVM) Rename(ctx context.Context, vg VG, from, to string) error {
 	if _, err := vg.path(from); err != nil {

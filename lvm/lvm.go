@@ -97,10 +97,15 @@ type VG struct {
 //   - no event activation, nothing in the log and nothing of the log on stdout:
 //     what is on stdout is the report. For that LVM must be silent as well: it
 //     says there that it scans again, in the middle of the report.
+//   - a pool that is switched on is checked by thin_check, which takes back chunks
+//     that a power cut left without an owner and lifts the kernel's demand for a check
+//     when all else is well. That is LVM's own default; a distribution that built LVM
+//     without the tool has one by which such a pool stays off until a person repairs it.
 //   - pools fail when full: lvconvert has no option that says so.
 //   - dates as seconds, yes and no as 1 and 0, hidden LVs by their plain name.
 const settings = `backup{backup=0 archive=0} ` +
-	`global{use_lvmpolld=0 prioritise_write_locks=0 event_activation=0 notify_dbus=0 units="b" suffix=0} ` +
+	`global{use_lvmpolld=0 prioritise_write_locks=0 event_activation=0 notify_dbus=0 units="b" suffix=0 ` +
+	`thin_check_options=["-q","--clear-needs-check-flag"]} ` +
 	`activation{monitoring=0 error_when_full=1} ` +
 	`devices{hints="none"} ` +
 	`log{verbose=0 silent=1 report_command_log=0 syslog=0} ` +

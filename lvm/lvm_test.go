@@ -29,8 +29,15 @@ func TestFake(t *testing.T) {
 			},
 			Freeze:  func(_ *testing.T, vg, lv string) { f.Freeze(vg, lv) },
 			Uncount: func(_ *testing.T, vg lvm.VG, pool string) { f.CutInChange(vg.Name, pool) },
-			Tear:    func(_ *testing.T, vg lvm.VG) { f.Tear(vg.Name) },
-			Sign:    func(_ *testing.T, path string) { f.Sign(path, "ext4") },
+			Cut: func(t *testing.T, vg lvm.VG, origin, name string) {
+				if err := lvm.New(f, f).Snapshot(t.Context(), vg, lvm.SnapshotSpec{Name: name, Origin: origin}); err != nil {
+					t.Fatal(err)
+				}
+				f.CutBeforeChange(vg.Name, name)
+			},
+			Leak: func(_ *testing.T, vg lvm.VG, pool string) { f.Leak(vg.Name, pool) },
+			Tear: func(_ *testing.T, vg lvm.VG) { f.Tear(vg.Name) },
+			Sign: func(_ *testing.T, path string) { f.Sign(path, "ext4") },
 		}
 	})
 }

@@ -62,7 +62,7 @@ func newReal(t *testing.T) lvmtest.Env {
 		nothingSuspended(t)
 		wipe(t, realDrives(t)) // one that was pulled has another name now
 	})
-	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear, Freeze: freeze, Uncount: uncount,
+	return lvmtest.Env{Runner: run.Host{}, Kernel: dm.Open(), Drives: drives, Write: write, Open: open, Stale: stale, Pull: pull, Tear: tear, Freeze: freeze, Uncount: uncount, Leak: leak, Cut: cut,
 		Sign: func(t *testing.T, path string) { must(t, "mkfs.ext4", "-q", path) }}
 }
 
@@ -125,6 +125,64 @@ func uncount(t *testing.T, vg lvm.VG, pool string) {
 		t.Fatal(err)
 	}
 	must(t, "dmsetup", "message", name, "0", fmt.Sprintf("set_transaction_id %d %d", status.TransactionID, status.TransactionID-1))
+}
+
+// cut kills the command after longer and longer times, until one ended in that moment.
+func cut(t *testing.T, vg lvm.VG, origin, name string) {
+	t.Helper()
+	l, ctx := lvm.New(run.Host{}, dm.Open()), context.Background()
+	for after := 10 * time.Millisecond; after < 2*time.Second; after += 10 * time.Millisecond {
+		// To package run it is a command that changes nothing, for those are killed.
+		moment, cancel := context.WithTimeout(ctx, after)
+		_, _ = run.Host{}.Run(moment, run.Cmd{Name: "lvm", Args: []string{
+			"lvcreate", "--devices", strings.Join(vg.Devices, ","), "-an", "-kn", "-n", name, "-s", vg.Name + "/" + origin,
+		}})
+		cancel()
+		for _, device := range []string{dm.DeviceName(vg.Name, origin), dm.DeviceName(vg.Name, "pool", "tpool"), dm.DeviceName(vg.Name, "pool")} {
+			must(t, "dmsetup", "resume", device)
+		}
+		report, err := l.Report(ctx, vg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := l.PoolStatus(ctx, vg.Name, "pool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, found := report.LV(name); !found {
+			continue
+		}
+		if pool, _ := report.LV("pool"); pool.TransactionID == status.TransactionID+1 {
+			t.Logf("killed after %v", after)
+			return
+		}
+		must(t, "lvm", "lvremove", "--devices", strings.Join(vg.Devices, ","), "--yes", vg.Name+"/"+name)
+	}
+	t.Fatal("the command is never killed between its two parts")
+}
+
+// leak has a write to a new chunk wait below the pool while it commits what it
+// knows by then, and puts that in the place of what it knows at the end: so a power
+// cut in that moment leaves it.
+func leak(t *testing.T, vg lvm.VG, pool string) {
+	t.Helper()
+	data, meta, target := dm.DeviceName(vg.Name, pool+"_tdata"), dm.DeviceName(vg.Name, pool+"_tmeta"), dm.DeviceName(vg.Name, pool, "tpool")
+	must(t, "modprobe", "dm-delay")
+	table := strings.Fields(must(t, "dmsetup", "table", data)) // start, length, linear, device, offset
+	on := table[3] + " " + table[4]
+	place := strings.Fields(must(t, "dmsetup", "table", meta))
+	must(t, "dmsetup", "suspend", target, data)
+	must(t, "dmsetup", "load", data, "--table", fmt.Sprintf("0 %s delay %s 0 %s 3000 %s 0", table[1], on, on, on)) // reads, writes, flushes: ms
+	must(t, "dmsetup", "resume", data, target)
+	file := filepath.Join(t.TempDir(), "tmeta")
+	must(t, "bash", "-ec", `
+		dd if=/dev/zero of="$1" bs=64k seek=64 count=1 oflag=direct status=none &
+		sleep 1
+		dmsetup status "$2" >&2 # commits
+		dd if="$3" of="$4" bs=1M iflag=direct status=none
+		wait $!`, "bash", lvm.DevicePath(vg.Name, "v-a"), target, dm.Path(meta), file)
+	must(t, "lvm", "vgchange", "--devices", strings.Join(vg.Devices, ","), "-an", vg.Name)
+	must(t, "dd", "if="+file, "of="+vg.Devices[0], "bs=1M", "seek="+place[4]+"x512", "oflag=direct,seek_bytes", "conv=fsync", "status=none")
 }
 
 // tear overwrites the text that the header of the metadata area points to, which

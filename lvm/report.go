@@ -75,10 +75,12 @@ type LV struct {
 	DataPercent, MetadataPercent float64
 	// WhenFull is "error" or "queue" for a pool.
 	WhenFull string
-	// ChunkSize, MetadataSize, Zero and TransactionID are a pool's.
+	// ChunkSize, MetadataSize and Zero are a pool's.
 	ChunkSize, MetadataSize int64
 	Zero                    bool
-	TransactionID           int64
+	// TransactionID is how many changes a pool has had, and of a thin how many its
+	// pool had had when it was made.
+	TransactionID int64
 	// ThinID is the number of a thin within its pool.
 	ThinID int64
 	// Health is empty when nothing is wrong, else LVM's word: partial,

@@ -94,10 +94,10 @@ type segment struct {
 func (p *parser) segment(r row) segment {
 	seg := segment{
 		segType: p.text(r, "segtype"), stripes: int(p.number(r, "stripes")), stripeSize: p.number(r, "stripe_size"),
-		chunkSize: p.number(r, "chunk_size"), thinID: p.number(r, "thin_id"),
+		chunkSize: p.number(r, "chunk_size"), thinID: p.number(r, "thin_id"), transactionID: p.number(r, "transaction_id"),
 	}
 	if seg.segType == "thin-pool" {
-		seg.zero, seg.transactionID = p.flag(r, "zero"), p.number(r, "transaction_id")
+		seg.zero = p.flag(r, "zero")
 	}
 	return seg
 }

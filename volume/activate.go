@@ -211,6 +211,22 @@ func (s *Store) deactivate(ctx context.Context, p *pool, e entry) error {
 	})
 }
 
+// awaitClosed waits a little for the device of an LV to be closed: what stays
+// open is ErrInUse. No lock is held meanwhile and no command runs, so that
+// nobody waits for one who would delete a volume that is in use.
+func (s *Store) awaitClosed(ctx context.Context, p *pool, e entry) error {
+	if !e.active {
+		return nil
+	}
+	return whileBusy(ctx, func() error {
+		info, err := s.LVM.DeviceInfo(ctx, VGName(p.id), e.lv)
+		if err == nil && info.Opened > 0 {
+			return fmt.Errorf("%w: %s is open", ErrInUse, lvm.DevicePath(VGName(p.id), e.lv))
+		}
+		return nil // What else may be wrong the next command tells.
+	})
+}
+
 // busyPauses are the waits between attempts on a device that is in use: just
 // after an unmount udev may have it open for a moment to look at it.
 var busyPauses = []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second}

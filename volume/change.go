@@ -157,7 +157,7 @@ func (s *Store) afterFailure(ctx context.Context, p *pool) error {
 	if err := s.reload(ctx, p); err != nil {
 		return err
 	}
-	return errors.Join(s.thaw(ctx, p), s.completeChange(ctx, p))
+	return errors.Join(s.thaw(ctx, p), s.settleChange(ctx, p))
 }
 
 // domainErrors is the one table from LVM's errors to those of the domain.

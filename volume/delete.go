@@ -18,6 +18,9 @@ import (
 // can get them, and count as taken until then.
 func (s *Store) Delete(ctx context.Context, k Key) error {
 	return s.remove(ctx, k, "volume", k.IsVolume(), func(ctx context.Context, p *pool, e entry) error {
+		if err := s.awaitClosed(ctx, p, e); err != nil {
+			return err
+		}
 		if e.thick {
 			return s.deleteThick(ctx, p, e)
 		}
@@ -60,7 +63,7 @@ func (s *Store) remove(ctx context.Context, k Key, kind string, rightKind bool, 
 	return err
 }
 
-// drop removes an LV, switching it off first: what somebody has open cannot be
+// drop removes a thin, which switches it off: what somebody has open cannot be
 // switched off. One that is already gone is what was wanted.
 func (s *Store) drop(ctx context.Context, p *pool, lv string) error {
 	unlock, err := p.lock(ctx)
@@ -68,14 +71,14 @@ func (s *Store) drop(ctx context.Context, p *pool, lv string) error {
 		return err
 	}
 	defer unlock()
-	e := s.entry(p, lv)
-	if e.active {
-		if err := s.deactivate(ctx, p, e); err != nil {
-			return err
+	err = whileBusy(ctx, func() error {
+		remove := s.LVM.Remove
+		if s.entry(p, lv).active {
+			remove = s.LVM.RemoveThin
 		}
-	}
-	err = s.change(ctx, p, func(vg lvm.VG) error { return s.LVM.Remove(ctx, vg, lv) }, func() { p.entries.remove(lv) })
-	if err == nil && !e.thick {
+		return s.change(ctx, p, func(vg lvm.VG) error { return remove(ctx, vg, lv) }, func() { p.entries.remove(lv) })
+	})
+	if err == nil {
 		s.spaceReturned(ctx, p)
 	}
 	if errors.Is(err, ErrNotFound) {

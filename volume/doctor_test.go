@@ -198,11 +198,11 @@ var sicknesses = []struct {
 	{name: "pool failed", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "Fail", false) },
 		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}}},
 	{name: "pool needs a check", infect: func(c *clinic) { c.Break(c.vg.Name, poolLV, "rw", true) },
-		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}}},
+		want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}}, after: &[]symptom{}},
 	{name: "pool off and needs a check", infect: func(c *clinic) {
 		c.Break(c.vg.Name, poolLV, "rw", true)
 		c.ok(c.lvm().Deactivate(c.Context(), c.vg, poolLV))
-	}, want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}, {SeverityError, CheckPoolOff, "VG/pool", "lvchange"}}, after: &[]symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}}},
+	}, want: []symptom{{SeverityError, CheckPoolMode, "VG/pool", "--repair"}, {SeverityError, CheckPoolOff, "VG/pool", "lvchange"}}, after: &[]symptom{}},
 	{name: "pool damaged", infect: func(c *clinic) {
 		c.Damage(c.vg.Name, poolLV)
 		c.ok(c.lvm().Deactivate(c.Context(), c.vg, poolLV))

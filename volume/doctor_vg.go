@@ -145,7 +145,7 @@ func (pt *patient) lookMode(ctx context.Context) {
 	}
 	switch {
 	case check:
-		pt.add(SeverityError, CheckPoolMode, pt.thin(), pt.repair(), "the kernel wants the pool's metadata checked before they are used again; see \"Damaged pool metadata\" in docs/operations.md")
+		pt.add(SeverityError, CheckPoolMode, pt.thin(), pt.repair(), "the kernel wants the pool's metadata checked before they are used again. The agent has that done at its start and when the last volume of the pool is unstaged; should that fail, see \"Damaged pool metadata\" in docs/operations.md")
 	case !pt.active || pt.status.Mode == lvm.PoolWritable:
 	case pt.status.Mode == lvm.PoolOutOfData:
 		pt.add(SeverityError, CheckPoolMode, pt.thin(), pt.byHand("lvextend", "-l", "+50%FREE", pt.thin()),

@@ -105,15 +105,12 @@ func (k *hungKernel) hang(pool string) {
 // TestHungPool: a pool that does not answer gets nothing new, holds one goroutine,
 // and keeps nobody from looking after the others.
 func TestHungPool(t *testing.T) {
-	was := lookPatience
-	lookPatience = 50 * time.Millisecond
-	t.Cleanup(func() { lookPatience = was }) // when the store is closed
 	cfg := fastClass(drive.PerDrive, 60, 0)
 	cfg.Classes[0].Reserve, cfg.Classes[0].Thin.Overcommit = 20, 4
 	r := fakeRig(t)
 	fake := r.kernel.(*lvmtest.Fake)
 	kernel := &hungKernel{Kernel: fake}
-	r.kernel = kernel
+	r.kernel, r.patience = kernel, 50*time.Millisecond
 	s := r.furnished(t, cfg)
 	ctx := t.Context()
 	pools := s.Pools(ctx)

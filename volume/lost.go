@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/klog/v2"
 
@@ -243,33 +242,13 @@ func (p *pool) noteActive(lv string) {
 	}
 }
 
-// LVM's check of a pool's metadata ends alike when they are damaged and when it
-// does not find their device, since udev is still busy with what a killed command
-// has left. So a bad answer is believed when it stays.
-const (
-	checkAgain = 3
-	checkPause = 500 * time.Millisecond
-)
-
 // activatePool makes the thin pool active if there is one and it is not; the
 // pool's writer lock is held.
 func (s *Store) activatePool(ctx context.Context, p *pool) error {
 	if p.thinBytes == 0 || p.thinActive {
 		return nil
 	}
-	err := s.activateLV(ctx, p, poolLV)
-	for range checkAgain {
-		if !errors.Is(err, lvm.ErrNeedsRepair) {
-			break
-		}
-		select {
-		case <-time.After(checkPause):
-		case <-ctx.Done():
-			return err
-		}
-		err = s.activateLV(ctx, p, poolLV)
-	}
-	if err != nil {
+	if err := s.activateLV(ctx, p, poolLV); err != nil {
 		s.unstick(p, "thin pool could not be switched on: "+err.Error())
 		return fmt.Errorf("activate the thin pool: %w", err)
 	}

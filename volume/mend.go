@@ -19,7 +19,7 @@ func (s *Store) mendPool(ctx context.Context, p *pool) error {
 		return nil
 	}
 	// Until these are done LVM may refuse every change.
-	if err := errors.Join(s.releaseHeld(ctx, p), s.completeChange(ctx, p)); err != nil {
+	if err := errors.Join(s.releaseHeld(ctx, p), s.settleChange(ctx, p)); err != nil {
 		return err
 	}
 	if p.unzeroed {
@@ -50,12 +50,19 @@ func (s *Store) behind(ctx context.Context, p *pool) bool {
 	return err == nil && status.TransactionID+1 == told
 }
 
-// completeChange ends a change of the pool that a command or the power ended in its
-// middle. LVM makes up by itself for one that the pool has not made. One that it
-// has made and not counted LVM tries again for ever: the pool has the thin that it
-// wants to make, or has not the one that it wants to delete. Then both know the
-// same thins. The pool's writer lock is held.
-func (s *Store) completeChange(ctx context.Context, p *pool) error {
+// settleChange ends a change of the pool that a command or the power ended in its
+// middle: LVM has written it down, and the pool has not counted it. The pool's writer
+// lock is held.
+//
+//   - When both know the same thins the pool has made it. LVM tries it again for ever,
+//     since the pool has the thin that it wants to make, or has not the one that it
+//     wants to delete. So the pool is made to count it.
+//   - When the pool lacks the thin that LVM made by it, nobody was told of that. LVM
+//     would make it with its next change, whenever that is, and does not activate it
+//     until then; a snapshot would be one of that moment, of a volume that is written
+//     to. So it is taken back.
+//   - What LVM has deleted and the pool has not, it deletes with its next change.
+func (s *Store) settleChange(ctx context.Context, p *pool) error {
 	if !s.behind(ctx, p) {
 		return nil
 	}
@@ -72,15 +79,41 @@ func (s *Store) completeChange(ctx context.Context, p *pool) error {
 	if err != nil {
 		return fmt.Errorf("compare the thins of VG %s: %w", VGName(p.id), err)
 	}
-	known := thinIDs(report)
-	if len(thins) != len(known) || slices.ContainsFunc(thins, func(t lvm.ThinDevice) bool { return known[t.ID] == "" }) {
+	unmade := thinIDs(report)
+	for _, t := range thins {
+		if unmade[t.ID] == "" {
+			return nil
+		}
+		delete(unmade, t.ID)
+	}
+	if len(unmade) > 1 { // No one change leaves that: it is for a person.
 		return nil
+	}
+	for _, lv := range unmade {
+		return s.undo(ctx, p, report, lv, status.TransactionID)
 	}
 	if err := s.LVM.CompleteChange(ctx, p.vg, poolLV, status.TransactionID); err != nil {
 		return domainError(err)
 	}
 	klog.FromContext(ctx).Info("a change of the thin pool that was cut off is completed", "vg", VGName(p.id), "transaction", status.TransactionID+1)
 	return nil
+}
+
+// undo removes what LVM made by the change that the pool, which counts up to made,
+// lacks. What was made by another, or by somebody else, is left.
+func (s *Store) undo(ctx context.Context, p *pool, report lvm.VGReport, name string, made int64) error {
+	lv, _ := report.LV(name)
+	s.mu.RLock()
+	_, ours := p.entries.get(name)
+	s.mu.RUnlock()
+	if !ours || lv.TransactionID != made {
+		return nil
+	}
+	if err := s.LVM.Remove(ctx, p.vg, name); err != nil {
+		return domainError(err)
+	}
+	klog.FromContext(ctx).Info("what a command that was cut off did not make is taken back", "vg", VGName(p.id), "lv", name)
+	return s.reload(ctx, p)
 }
 
 // wantsMending says that mendPool has something to do, as far as a report tells;

@@ -31,6 +31,8 @@ type rig struct {
 	write func(t *testing.T, path string, offset int64, data []byte)
 	dir   string
 	calls calls
+	// patience with LVM and the kernel, where it is not the usual one.
+	patience time.Duration
 }
 
 // calls counts LVM's commands by verb.
@@ -78,11 +80,15 @@ func fastClass(layout drive.Layout, thin, thick int) drive.Config {
 }
 
 func (r *rig) options(cfg drive.Config) Options {
+	how := []lvm.Option{lvm.WithObserver(r.calls.observe)}
+	if r.patience > 0 {
+		how = append(how, lvm.WithPatience(r.patience, r.patience))
+	}
 	return Options{
 		Dir: r.dir, Machine: hostrecord.Machine{ID: strings.Repeat("a", 32)}, Config: cfg, Blocks: r.blocks, Drives: r.drives, Background: true,
 		// Commands are counted, and a copy would be one: tests of copies say when.
 		BackupAfter: time.Hour,
-		LVM:         lvm.New(r.runner, r.kernel, lvm.WithObserver(r.calls.observe)),
+		LVM:         lvm.New(r.runner, r.kernel, how...),
 	}
 }
 

@@ -102,6 +102,49 @@ func TestSuspendedDevicesGoOn(t *testing.T) {
 	matchesLVM(t, s)
 }
 
+// TestUnmadeSnapshotIsTakenBack: a command was killed after LVM had written a snapshot
+// down and before the pool had made it. The next call makes one of its own time, and
+// nothing is left without it.
+func TestUnmadeSnapshotIsTakenBack(t *testing.T) {
+	r := fakeRig(t)
+	fake := r.kernel.(*lvmtest.Fake)
+	s := r.furnished(t, fastClass(drive.PerDrive, 60, 0))
+	v := mustCreate(t, s, CreateSpec{Name: "a", Mode: Block, Size: size(64 * mib)})
+	_, err := s.Activate(t.Context(), v.Key)
+	must(t, err)
+	spec := SnapshotSpec{Name: "b", Source: v.Key}
+	cut := func() {
+		fake.Inject(lvmtest.Fault{Verb: "lvcreate", After: true, Half: true})
+		if _, err := s.CreateSnapshot(t.Context(), spec); err == nil {
+			t.Error("a snapshot that was not made is acknowledged")
+		}
+	}
+	cut()
+	fake.Map(VGName(v.Key.VG), v.Key.LV, 8*mib)
+	snapshot, err := s.CreateSnapshot(t.Context(), spec)
+	must(t, err)
+	must(t, s.DeleteSnapshot(t.Context(), snapshot.Key))
+	matchesLVM(t, s)
+
+	nothingLeft := func(when string) {
+		t.Helper()
+		matchesLVM(t, s)
+		if all, err := s.Snapshots(t.Context()); err != nil || len(all) > 0 {
+			t.Errorf("listed %s without having been made: %v, %v", when, all, err)
+		}
+	}
+	cut()
+	nothingLeft("after the failure")
+	_, err = s.CreateSnapshot(t.Context(), spec)
+	must(t, err)
+	fake.CutBeforeChange(VGName(v.Key.VG), "s-b") // as if the agent had died with its command
+	s.Close()
+	s = r.open(t, s.Config)
+	nothingLeft("after the start")
+	must(t, s.Deactivate(t.Context(), v.Key))
+	must(t, s.Delete(t.Context(), v.Key))
+}
+
 // TestUncountedChangeIsCompleted: the power was cut after the pool had made a change
 // and before it counted it. LVM refuses each change of the pool until it has.
 func TestUncountedChangeIsCompleted(t *testing.T) {

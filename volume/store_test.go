@@ -203,9 +203,9 @@ func testOneCommand(t *testing.T, r *rig) {
 	_, err = s.Expand(ctx, v.Key, size(200*mib))
 	step("expand", "lvextend", err)
 	step("delete snapshot", "lvremove", s.DeleteSnapshot(ctx, snap.Key))
-	step("delete clone, giving blocks back", "lvchange lvchange lvremove", s.Delete(ctx, clone.Key))
+	step("delete clone, giving blocks back", "lvchange lvremove", s.Delete(ctx, clone.Key))
 	step("delete again", "", s.Delete(ctx, clone.Key))
-	step("delete restored", "lvchange lvchange lvremove", s.Delete(ctx, restored.Key))
+	step("delete restored", "lvchange lvremove", s.Delete(ctx, restored.Key))
 	step("deactivate", "lvchange", s.Deactivate(ctx, v.Key))
 	fresh := mustCreate(t, s, CreateSpec{Name: "f", Size: size(64 * mib)})
 	r.calls.take()
@@ -434,9 +434,16 @@ func testDeletes(t *testing.T, r *rig) {
 	}
 	wantErr(t, "delete of another store's", s.Delete(ctx, Key{"zzzzzzzz", v.Key.VG, "v-a"}), ErrForeign)
 
+	d, err := s.Activate(ctx, v.Key)
+	must(t, err)
+	release := r.holdOpen(t, s, v)
+	r.calls.take()
+	wantErr(t, "delete of what is open", s.Delete(ctx, v.Key), ErrInUse)
+	if commands := r.calls.take(); commands != "" {
+		t.Errorf("commands to say that a volume is in use: %s", commands)
+	}
+	release()
 	if r.real {
-		d, err := s.Activate(ctx, v.Key)
-		must(t, err)
 		_, err = s.SetState(ctx, v.Key, Raw, "")
 		must(t, err)
 		r.write(t, d.Path, 0, bytes.Repeat([]byte{1}, 32*mib))

@@ -30,15 +30,9 @@ type watched struct {
 	// reserve; toldReserve that this was logged.
 	extendAfter time.Time
 	toldReserve bool
-	// asking is a question to the kernel that has no answer yet.
-	asking *question
 	// failures counts looks that failed, one after another.
 	failures int
 }
-
-// lookPatience is how long the kernel may take to answer: it looks into memory
-// only, unless the pool waits for its drive.
-var lookPatience = 10 * time.Second
 
 // extendPause is the wait after a pool could not be extended.
 const extendPause = time.Minute
@@ -89,7 +83,7 @@ func (s *Store) watchOnce(ctx context.Context, p *pool) time.Duration {
 // lookAtFill asks the kernel how full the pool is, remembers what that comes to
 // and tells of what has changed.
 func (s *Store) lookAtFill(ctx context.Context, p *pool) (status lvm.PoolStatus, b bounds, changed bool, err error) {
-	status, err = s.askPool(ctx, p)
+	status, err = s.LVM.PoolStatus(ctx, VGName(p.id), poolLV)
 	s.mu.Lock()
 	b = p.bounds()
 	had := p.watched.conditions
@@ -111,48 +105,6 @@ func (s *Store) lookAtFill(ctx context.Context, p *pool) (status lvm.PoolStatus,
 		tell(ctx, p.id, had, now)
 	}
 	return status, b, changed, err
-}
-
-// question is one that the kernel is being asked, and then its answer.
-type question struct {
-	done   chan struct{}
-	status lvm.PoolStatus
-	err    error
-}
-
-// askPool is PoolStatus that waits a bounded time. A pool that hangs holds one
-// goroutine, however often it is asked.
-func (s *Store) askPool(ctx context.Context, p *pool) (lvm.PoolStatus, error) {
-	q := s.question(ctx, p)
-	patience := time.NewTimer(lookPatience)
-	defer patience.Stop()
-	select {
-	case <-q.done:
-		return q.status, q.err
-	case <-patience.C:
-		return lvm.PoolStatus{}, fmt.Errorf("no answer in %s: %w", lookPatience, ErrUnavailable)
-	case <-ctx.Done():
-		return lvm.PoolStatus{}, context.Cause(ctx)
-	}
-}
-
-// question is the one that is open, or a new one.
-func (s *Store) question(ctx context.Context, p *pool) *question {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p.watched.asking != nil {
-		return p.watched.asking
-	}
-	q := &question{done: make(chan struct{})}
-	p.watched.asking = q
-	go func() {
-		q.status, q.err = s.LVM.PoolStatus(context.WithoutCancel(ctx), VGName(p.id), poolLV)
-		s.mu.Lock()
-		p.watched.asking = nil
-		s.mu.Unlock()
-		close(q.done)
-	}()
-	return q
 }
 
 // tell logs what has come and gone between two looks, each once.

@@ -58,12 +58,12 @@ func (f *Fake) lvremove(c *command) answer {
 	}
 	thins := v.vg.thins(v)
 	switch {
-	case len(thins) > 0:
+	case len(thins) > 0: // with --yes they would go too, which nobody may ask for
 		return refuse(failed, fmt.Sprintf("Removing pool %s will remove %d dependent volume(s). Proceed? [y/n]: [n]", v.path(), len(thins)),
 			"Logical volume "+v.path()+" not removed.")
 	case v.opened > 0:
 		return no("Logical volume %s contains a filesystem in use.", v.path())
-	case v.active:
+	case v.active && !c.has("--yes"):
 		return refuse(failed, "Do you really want to remove active logical volume "+v.path()+"? [y/n]: [n]", "Logical volume "+v.path()+" not removed.")
 	}
 	p := v.pool
@@ -74,7 +74,11 @@ func (f *Fake) lvremove(c *command) answer {
 		return answer{}
 	}
 	// LVM has forgotten the thin before it tells the kernel.
-	if a := p.start(); a.code != 0 {
+	if p.unmade == v {
+		p.unmade = nil
+		p.kernel.transaction++
+	}
+	if a := p.start(c); a.code != 0 {
 		p.transaction++
 		return refuse(failed, append(a.stderr, "Failed to update thin pool "+p.path()+".")...)
 	}
@@ -86,17 +90,26 @@ func (f *Fake) lvremove(c *command) answer {
 }
 
 // start is what LVM checks before the kernel gets the pool.
-func (v *lv) start() answer {
+func (v *lv) start(c *command) answer {
 	if v.up() {
 		return answer{}
 	}
-	if v.kernel.damaged {
+	if !v.passes(c) {
 		return v.wantsRepair()
 	}
+	v.sendQueued()
 	if v.kernel.transaction != v.transaction {
 		return no("Thin pool %s (254:2) transaction_id is %d, while expected %d.", v.device("tpool"), v.kernel.transaction, v.transaction)
 	}
 	return answer{}
+}
+
+// passes says whether a pool passes thin_check, which mends what it may.
+func (v *lv) passes(c *command) bool {
+	if strings.Contains(c.value("--config"), `thin_check_options=["-q","--clear-needs-check-flag"]`) && !v.kernel.damaged {
+		v.kernel.leaks, v.kernel.needsCheck = false, false
+	}
+	return !v.kernel.damaged && !v.kernel.leaks
 }
 
 func (f *Fake) lvrename(c *command) answer {
@@ -175,13 +188,16 @@ func (v *lv) activate(c *command) answer {
 		p = v.pool
 	}
 	if p.segType == "thin-pool" {
-		if a := p.start(); a.code != 0 {
+		if a := p.start(c); a.code != 0 {
 			return a
 		}
 		if !p.up() {
 			p.layered = p != v || len(p.vg.thins(p)) > 0
 			p.raise(c)
 			p.kernel.unwritable = false
+		}
+		if p.unmade == v {
+			return no("device-mapper: reload ioctl on  (253:5) failed: No data available")
 		}
 	}
 	v.active = true

@@ -69,11 +69,11 @@ func (f *Fake) createThin(c *command, g *vg, pool string) answer {
 	if a := taken(g, name); a.code != 0 {
 		return a
 	}
-	if a := p.takesThins(); a.code != 0 {
+	if a := p.takesThins(c); a.code != 0 {
 		return a
 	}
 	p.sendQueued()
-	v := &lv{name: name, segType: "thin", size: roundUp(c.size("-V"), g.extent), tags: c.opts["--addtag"], pool: p, thinID: g.nextThinID(p)}
+	v := &lv{name: name, segType: "thin", size: roundUp(c.size("-V"), g.extent), tags: c.opts["--addtag"], pool: p, thinID: g.nextThinID(p), made: p.transaction}
 	a := f.add(g, v)
 	if a.code != 0 {
 		return a
@@ -84,6 +84,7 @@ func (f *Fake) createThin(c *command, g *vg, pool string) answer {
 		p.kernel.thins[v.thinID] = map[int64]int64{}
 	}
 	p.step()
+	f.last = v
 	return a
 }
 
@@ -103,7 +104,7 @@ func (f *Fake) createSnapshot(c *command, g *vg, origin string) answer {
 		return no("Please specify either size or extents with snapshots.")
 	}
 	p := o.pool
-	if a := p.takesThins(); a.code != 0 {
+	if a := p.takesThins(c); a.code != 0 {
 		return a
 	}
 	p.sendQueued()
@@ -111,12 +112,13 @@ func (f *Fake) createSnapshot(c *command, g *vg, origin string) answer {
 	if p.kernel.thins[id] != nil {
 		return p.staleSnapshot(id, o)
 	}
-	v := &lv{name: name, segType: "thin", size: o.size, tags: c.opts["--addtag"], pool: p, thinID: id, origin: o,
+	v := &lv{name: name, segType: "thin", size: o.size, tags: c.opts["--addtag"], pool: p, thinID: id, origin: o, made: p.transaction,
 		readOnly: c.value("-p") == "r", skip: !c.has("-kn")}
 	a := f.add(g, v)
 	if a.code == 0 {
 		p.kernel.snapshot(id, o.thinID)
 		p.step()
+		f.last = v
 	}
 	return a
 }
@@ -136,15 +138,15 @@ func (v *lv) staleSnapshot(id int64, origin *lv) answer {
 }
 
 // takesThins is LVM's look at a pool before it makes a thin in it.
-func (v *lv) takesThins() answer {
+func (v *lv) takesThins(c *command) answer {
 	full := []string{"Cannot create new thin volume, free space in thin pool " + v.path() + " reached threshold."}
 	switch k := v.kernel; {
-	case k.damaged && !v.up():
+	case !v.up() && !v.passes(c):
 		return v.wantsRepair()
 	case v.uncounted:
 		return refuse(failed, "device-mapper: message ioctl on  (254:2) failed: File exists", `Failed to process message "create_thin 1".`,
 			fmt.Sprintf("Thin pool %s-tpool (254:2) already contain thin device with device_id 1.", v.device()))
-	case k.transaction != v.transaction:
+	case k.transaction != v.transaction && v.unmade == nil:
 		return refuse(failed, append([]string{fmt.Sprintf("WARNING: Thin pool %s has unexpected transaction id %d, expecting %d.",
 			v.path(), k.transaction, v.transaction)}, full...)...)
 	case v.dataUsed() >= v.dataTotal():
@@ -159,8 +161,16 @@ func (v *lv) wantsRepair() answer {
 	return no("Check of pool %s failed (status:64). Manual repair required!", v.path())
 }
 
-// sendQueued does what a failed snapshot has left to be done.
+// sendQueued does what a command that failed, or was cut off, has left to be done.
 func (v *lv) sendQueued() {
+	if t := v.unmade; t != nil {
+		if v.unmade = nil; t.origin != nil {
+			v.kernel.snapshot(t.thinID, t.origin.thinID)
+		} else {
+			v.kernel.thins[t.thinID] = map[int64]int64{}
+		}
+		v.kernel.transaction++
+	}
 	if v.doomed == 0 {
 		return
 	}

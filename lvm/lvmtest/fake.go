@@ -39,6 +39,7 @@ type Fake struct {
 	faults    []*Fault
 	holds     []*Hold
 	numbers   uint32 // of drives, given so far
+	last      *lv    // the thin that the last command made, or nil
 }
 
 var (
@@ -256,6 +257,9 @@ func (f *Fake) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	}
 	res := f.execute(c)
 	if fault != nil {
+		if fault.Half {
+			f.halve()
+		}
 		return fault.result()
 	}
 	return res, nil
@@ -265,6 +269,7 @@ func (f *Fake) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 var reads = []string{"version", "fullreport", "vgcfgbackup", "lvs"}
 
 func (f *Fake) execute(c run.Cmd) run.Result {
+	f.last = nil
 	in, err := parseArgs(c.Args)
 	if err != nil {
 		return refuse(badUsage, err.Error()).result()

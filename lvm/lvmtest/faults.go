@@ -21,6 +21,9 @@ type Fault struct {
 	Nth int
 	// After has the command take effect before it fails.
 	After bool
+	// Half has an lvcreate of a thin end after LVM wrote it down and before the
+	// kernel's pool made it. It wants After.
+	Half bool
 	// Stderr is what LVM says; without it, something that is no known kind.
 	Stderr string
 	// Crash has nothing come back but ErrCrash, as when the host dies.

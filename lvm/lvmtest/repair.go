@@ -55,6 +55,17 @@ func (f *Fake) Break(vg, pool, mode string, needsCheck bool) {
 	k.mode, k.needsCheck = mode, needsCheck
 }
 
+// Leak switches a VG off, as a power cut does, and leaves its pool with a chunk that
+// is used and that no thin has.
+func (f *Fake) Leak(vg, pool string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.mustLV(vg, pool)
+	p.vg.off()
+	p.kernel.leaks = true
+	p.kernel.leaked++
+}
+
 // LoseThin has the kernel's pool forget a thin that LVM knows.
 func (f *Fake) LoseThin(vg, lv string) {
 	f.mu.Lock()
@@ -70,6 +81,34 @@ func (f *Fake) CutShort(vg, pool string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mustLV(vg, pool).transaction++
+}
+
+// CutBeforeChange has the command that made a thin last end after LVM wrote that down
+// and before the kernel's pool made it.
+func (f *Fake) CutBeforeChange(vg, lv string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mustLV(vg, lv).unmake()
+}
+
+// HalveLast does that to the thin that the last command made, if it made one.
+func (f *Fake) HalveLast() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.halve()
+}
+
+func (f *Fake) halve() {
+	if f.last != nil {
+		f.last.unmake()
+	}
+}
+
+func (v *lv) unmake() {
+	v.pool.kernel.clear(v.thinID)
+	delete(v.pool.kernel.thins, v.thinID)
+	v.pool.kernel.transaction--
+	v.pool.unmade = v
 }
 
 // CutInChange has a command end after the pool made its last change and before it

@@ -212,7 +212,7 @@ func lvSegments(g *vg) []fields {
 		case "thin-pool":
 			row["zero"], row["transaction_id"] = flag(!v.noZero), num(v.transaction)
 		case "thin":
-			row["zero"], row["transaction_id"], row["thin_id"] = "1", num(v.thinID-1), num(v.thinID)
+			row["zero"], row["transaction_id"], row["thin_id"] = "1", num(v.made), num(v.thinID)
 		}
 		rows = append(rows, row)
 	}

@@ -38,6 +38,12 @@ type Env struct {
 	// Uncount has the kernel's pool, which is active, count one change less than it
 	// has made.
 	Uncount func(t *testing.T, vg lvm.VG, pool string)
+	// Cut has LVM make a snapshot of an active thin, and ends that after it is written
+	// down and before the pool has made it.
+	Cut func(t *testing.T, vg lvm.VG, origin, name string)
+	// Leak cuts the power in the middle of a write to a new chunk of an active
+	// pool's thin: the pool is off then.
+	Leak func(t *testing.T, vg lvm.VG, pool string)
 	// Sign puts a filesystem's signature on a drive.
 	Sign func(t *testing.T, path string)
 }
@@ -77,6 +83,8 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"Salvage", testSalvage},
 		{"Frozen", testFrozen},
 		{"ChangeUncounted", testUncounted},
+		{"ChangeUnmade", testUnmade},
+		{"PoolLeaks", testLeaks},
 		{"Thin", testThin},
 		{"ThinStale", testStale},
 		{"Snapshot", testSnapshot},
@@ -84,6 +92,7 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"ThickStriped", testStriped},
 		{"ThickMirrored", testMirrored},
 		{"InUse", testInUse},
+		{"RemoveThin", testRemoveThin},
 		{"NotFound", testNotFound},
 		{"Exists", testExists},
 		{"NoSpace", testNoSpace},

@@ -231,11 +231,37 @@ func testInUse(h *host) {
 	}
 	h.is("Deactivate", h.lvm.Deactivate(h.ctx, vg, "v-a"), lvm.ErrInUse)
 	h.is("Remove", h.lvm.Remove(h.ctx, vg, "v-a"), lvm.ErrInUse)
+	h.is("RemoveThin", h.lvm.RemoveThin(h.ctx, vg, "v-a"), lvm.ErrInUse)
 	h.ok(h.lvm.Extend(h.ctx, vg, "v-a", 32*mib))
 	h.ok(h.lvm.Snapshot(h.ctx, vg, lvm.SnapshotSpec{Name: "s-a", Origin: "v-a"}))
 	release()
 	h.ok(h.lvm.Deactivate(h.ctx, vg, "v-a"))
 	h.ok(h.lvm.Remove(h.ctx, vg, "v-a"))
+}
+
+// testRemoveThin: active or not, in one command, and its snapshots live on.
+func testRemoveThin(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.ok(h.lvm.Activate(h.ctx, vg, "pool"))
+	h.thin(vg, "v-a", 16*mib)
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.Write(h.T, vg.Name, "v-a", mib)
+	h.ok(h.lvm.Snapshot(h.ctx, vg, lvm.SnapshotSpec{Name: "s-a", Origin: "v-a"}))
+	h.thin(vg, "v-b", 16*mib)
+	for _, lv := range []string{"v-a", "v-b"} {
+		h.rec.Take()
+		h.ok(h.lvm.RemoveThin(h.ctx, vg, lv))
+		h.oneChange("RemoveThin of " + lv)
+		if _, err := h.lvm.DeviceInfo(h.ctx, vg.Name, lv); !errors.Is(err, dm.ErrNotFound) {
+			h.Errorf("device of %s after RemoveThin: %v, want %v", lv, err, dm.ErrNotFound)
+		}
+		h.is("again", h.lvm.RemoveThin(h.ctx, vg, lv), lvm.ErrNotFound)
+	}
+	h.ok(h.lvm.Activate(h.ctx, vg, "s-a"))
+	h.mapped(vg, "s-a", mib)
+	h.is("RemoveThin of a pool", h.lvm.RemoveThin(h.ctx, vg, "pool"), lvm.ErrInUse)
+	h.mapped(vg, "s-a", mib)
 }
 
 func testNotFound(h *host) {

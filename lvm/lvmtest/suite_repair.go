@@ -137,10 +137,60 @@ func testUncounted(h *host) {
 	}
 	h.ok(h.lvm.CompleteChange(h.ctx, vg, "pool", status.TransactionID))
 	h.thin(vg, "v-c", 16*mib)
+	h.hasThins(vg, 3)
+}
+
+// hasThins wants the pool itself to know so many thins.
+func (h *host) hasThins(vg lvm.VG, n int) {
+	h.Helper()
 	thins, err := h.lvm.ThinDevices(h.ctx, vg, "pool")
 	h.ok(err)
-	if len(thins) != 3 {
-		h.Errorf("thins after it: %v", thins)
+	if len(thins) != n {
+		h.Errorf("the pool has the thins %v, want %d", thins, n)
+	}
+}
+
+// testUnmade: a snapshot that LVM has written down and the pool has not made cannot be
+// activated, and can be removed.
+func testUnmade(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.Cut(h.T, vg, "v-a", "s-b")
+	status, err := h.lvm.PoolStatus(h.ctx, vg.Name, "pool")
+	h.ok(err)
+	report := h.report(vg)
+	pool, _ := report.LV("pool")
+	if s, found := report.LV("s-b"); !found || s.TransactionID != status.TransactionID || pool.TransactionID != status.TransactionID+1 {
+		h.Fatalf("%+v of pool %+v, which in the kernel is %+v", s, pool, status)
+	}
+	h.is("activate it", h.lvm.Activate(h.ctx, vg, "s-b"), lvm.ErrInactive)
+	h.ok(h.lvm.Remove(h.ctx, vg, "s-b"))
+	h.thin(vg, "v-c", 16*mib)
+	h.hasThins(vg, 2)
+}
+
+// testLeaks: a pool that a power cut left with a chunk that nobody has is switched
+// on and works.
+func testLeaks(h *host) {
+	vg := h.vg(1)
+	h.pool(vg, 64*mib)
+	h.thin(vg, "v-a", 16*mib)
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.Write(h.T, vg.Name, "v-a", mib)
+	h.Leak(h.T, vg, "pool")
+	if pool, _ := h.report(vg).LV("pool"); pool.Active {
+		h.Fatal("the pool is on")
+	}
+	h.ok(h.lvm.Activate(h.ctx, vg, "pool"))
+	h.ok(h.lvm.Activate(h.ctx, vg, "v-a"))
+	h.Write(h.T, vg.Name, "v-a", 8*mib)
+	status, err := h.lvm.PoolStatus(h.ctx, vg.Name, "pool")
+	h.ok(err)
+	// The check leaves what it takes back in the count.
+	if want := int64(8*mib/(64<<10) + 1); status.DataUsed != want || status.Mode != lvm.PoolWritable || status.NeedsCheck {
+		h.Errorf("the pool is %+v, and must use %d chunks", status, want)
 	}
 }
 
