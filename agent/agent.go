@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"k8s.io/klog/v2"
@@ -18,6 +19,9 @@ import (
 	"github.com/lvme/lvme/node"
 	"github.com/lvme/lvme/volume"
 )
+
+// takePatience is how long the kubelet is not told of a driver that takes drives.
+const takePatience = 30 * time.Second
 
 // Agent is the driver of one node.
 type Agent struct {
@@ -35,9 +39,12 @@ type Agent struct {
 
 	looks  looks
 	opened chan struct{}
-	mu     sync.Mutex
-	store  *volume.Store // nil until it could be opened
-	node   *node.Service // as store
+	// settled is closed when the kubelet may know of the store, by settle.
+	settled chan struct{}
+	settle  func()
+	mu      sync.Mutex
+	store   *volume.Store // nil until it could be opened
+	node    *node.Service // as store
 }
 
 // New checks the options and the host and makes the agent's sockets, on which
@@ -49,7 +56,8 @@ func New(ctx context.Context, o Options, h Host) (*Agent, error) {
 	if err := CheckHost(ctx, h, o.Config); err != nil {
 		return nil, err
 	}
-	a := &Agent{options: o, host: h, opened: make(chan struct{})}
+	a := &Agent{options: o, host: h, opened: make(chan struct{}), settled: make(chan struct{})}
+	a.settle = sync.OnceFunc(func() { close(a.settled) })
 	if dir := o.registerDir(); dir != "" {
 		a.registration = newRegistration(dir, o.Socket)
 	}
@@ -172,13 +180,22 @@ func (a *Agent) serve(ctx context.Context) error {
 }
 
 // register keeps the driver registered with the kubelet while the store is
-// open, until ctx ends.
+// open, until ctx ends. A store without a pool takes the drives that are there
+// to be taken first: a node that is known without room is asked again only some
+// time later. One with pools has volumes that are waited for.
 func (a *Agent) register(ctx context.Context) {
 	select {
 	case <-a.opened:
-		a.registration.run(ctx)
 	case <-ctx.Done():
+		return
 	}
+	select {
+	case <-a.settled:
+	case <-time.After(takePatience):
+	case <-ctx.Done():
+		return
+	}
+	a.registration.run(ctx)
 }
 
 // ready is nil when volumes are served and, if that was asked for, the kubelet
@@ -226,7 +243,11 @@ func (a *Agent) open(ctx context.Context) error {
 	n := node.Config{ID: a.options.NodeID, StoreKey: s.Key(), MaxVolumes: s.MaxVolumes()}
 	a.node = node.New(n, s, a.host.Mounts)
 	a.gate.Open(controller.New(s), a.node)
+	pools := len(s.Pools(ctx))
+	if pools > 0 {
+		a.settle()
+	}
 	close(a.opened)
-	klog.FromContext(ctx).Info("store is open", "store", s.Key(), "pools", len(s.Pools(ctx)))
+	klog.FromContext(ctx).Info("store is open", "store", s.Key(), "pools", pools)
 	return nil
 }

@@ -105,6 +105,7 @@ func (a *Agent) look(ctx context.Context) {
 	err := a.openOrRefresh(ctx)
 	if err == nil {
 		err = a.takeAutomatic(ctx, a.Store())
+		a.settle()
 	}
 	a.looks.next, a.looks.early = time.Now().Add(lookEvery), time.Now().Add(ailingEvery)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/lvme/lvme/agent"
 	"github.com/lvme/lvme/agent/agenttest"
+	"github.com/lvme/lvme/drive"
 	"github.com/lvme/lvme/driver"
 	"github.com/lvme/lvme/volume"
 )
@@ -249,6 +250,28 @@ func TestRegistersWithTheKubelet(t *testing.T) {
 
 	again := agenttest.Start(t, o, host.Agent()).WaitOpen()
 	wantReady(t, again, "ok")
+}
+
+// TestRegistersWithItsDrivesTaken: whoever hears of a new node can have volumes
+// there.
+func TestRegistersWithItsDrivesTaken(t *testing.T) {
+	k := newKubelet(t)
+	k.start(t)
+	o := registering(t, k)
+	o.Config.Classes[0].Auto, o.Config.Classes[0].Select = true, drive.Selector{Transport: []string{"pcie"}}
+	host := agenttest.NewHost(t, 1)
+	hold := host.LVM.Hold("vgcreate")
+	r := agenttest.Start(t, o, host.Agent()).WaitOpen()
+	<-hold.Waiting
+	<-time.After(300 * time.Millisecond) // the kubelet would have been told by then
+	if k.has("registered") {
+		t.Error("it was registered before its drive was taken")
+	}
+	hold.Release()
+	wantReady(t, r, "ok")
+	if capacity(t, r) == 0 {
+		t.Error("it was registered without room")
+	}
 }
 
 // TestRefusedByTheKubelet: the node bears another store's label until somebody
