@@ -31,8 +31,8 @@ ls -d /var/lib/kubelet/plugins/csi.lvme.dev/bench/* 2>/dev/null || true`
 
 // ends shows that nothing is left of a run that was told to end, nor, after the next, of one that was killed in the middle of a
 // write to the drive.
-func ends(ctx context.Context, node *bed.Node, say func(string, ...any)) error {
-	if err := node.LimitDrive(ctx, serial, bed.Limit{}); err != nil {
+func (s settings) ends(ctx context.Context, node *bed.Node, say func(string, ...any)) error {
+	if err := s.throttle(ctx, node, bed.Limit{}); err != nil {
 		return err
 	}
 	code, err := rig.Sh(ctx, node, interrupt, "TERM", rig.Binary, rig.Socket)

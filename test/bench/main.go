@@ -25,12 +25,25 @@ import (
 	"github.com/lvme/lvme/test/demo/rig"
 )
 
-const serial = "BENCH-A"
+// serials are those of the drives; all but the first are for stripes.
+var serials = []string{"BENCH-A", "BENCH-B"}
 
-// driveConfig has room for the volumes of a run: three of them are thick. It wants a chunk size.
-const driveConfig = `classes:
-  - {name: default, select: {transport: [pcie]}, thin: {share: 60%%, chunkSize: %s}, thick: {share: 30%%}, reserve: 10%%}
-`
+// config is that of the drives. It has room for the volumes of a run: three of them are thick.
+func (s settings) config() string {
+	layout := ""
+	if s.stripe != "" {
+		layout = ", layout: striped, stripeSize: " + s.stripe
+	}
+	return fmt.Sprintf("classes:\n  - {name: default, select: {transport: [pcie]}, thin: {share: 60%%, chunkSize: %s}, thick: {share: 30%%}, reserve: 10%%%s}\n", s.chunk, layout)
+}
+
+// serials are the drives of a node: one, and two where something is to be striped.
+func (s settings) serials() []string {
+	if s.stripe != "" {
+		return serials
+	}
+	return serials[:1]
+}
 
 // settings are what the flags say.
 type settings struct {
@@ -38,9 +51,12 @@ type settings struct {
 	seconds           float64
 	size, drive       int64 // MiB
 	chunk, profile    string
+	stripe            string // size, over two drives; "" for one drive
+	prepare           string // what is done to the node after the agent's start
 	limit             bed.Limit
 	layers, workloads string
-	parts             string // throttled, unthrottled, ends
+	parts             string   // throttled, unthrottled, ends, settings
+	only              []string // of the comparisons of settings; none are all
 	dir               string
 	timeout           time.Duration
 }
@@ -57,7 +73,11 @@ func main() {
 	flag.Int64Var(&s.limit.BytesPerSecond, "bytes", 48<<20, "bytes a second of the throttled drive")
 	flag.StringVar(&s.layers, "layers", "", "only these layers of lvme bench")
 	flag.StringVar(&s.workloads, "workloads", "", "only these workloads of lvme bench")
-	flag.StringVar(&s.parts, "parts", "throttled,unthrottled,ends", "which `parts`: the two regimes, and that a run that is interrupted leaves nothing")
+	flag.StringVar(&s.parts, "parts", "throttled,unthrottled,ends", "which `parts`: the two regimes, that a run that is interrupted leaves nothing, and settings, which compares those that lvme has")
+	flag.Func("settings", "compare only these `settings`, separated by commas: chunk, stripe, profile, scheduler, filesystem", func(text string) error {
+		s.only = strings.Split(text, ",")
+		return nil
+	})
 	flag.StringVar(&s.dir, "out", "out/bench", "`directory` for the reports, as JSON and as pages")
 	flag.DurationVar(&s.timeout, "timeout", 3*time.Hour, "end after this time")
 	flag.Parse()
@@ -72,8 +92,8 @@ func main() {
 	}
 }
 
-// run makes the node and measures in both regimes.
-func run(ctx context.Context, s settings) (err error) {
+// run measures all parts.
+func run(ctx context.Context, s settings) error {
 	say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	if err := bed.Build(ctx, bed.Options{}, say); err != nil {
 		return err
@@ -87,7 +107,23 @@ func run(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	node, err := bed.Start(ctx, bed.Options{Name: "node-1", Drives: []bed.Drive{{Serial: serial, Size: s.drive << 20}}})
+	var failed []error
+	if s.has("throttled") || s.has("unthrottled") || s.has("ends") {
+		failed = append(failed, s.onNode(ctx, binary, func(node *bed.Node) error { return measure(ctx, node, s, say) }))
+	}
+	if s.has("settings") {
+		failed = append(failed, s.compareAll(ctx, binary, say, os.Stdout))
+	}
+	return errors.Join(failed...)
+}
+
+// onNode does something on a node with an agent.
+func (s settings) onNode(ctx context.Context, binary string, do func(*bed.Node) error) (err error) {
+	var drives []bed.Drive
+	for _, serial := range s.serials() {
+		drives = append(drives, bed.Drive{Serial: serial, Size: s.drive << 20})
+	}
+	node, err := bed.Start(ctx, bed.Options{Name: "node-1", Drives: drives})
 	if err != nil {
 		return err
 	}
@@ -103,12 +139,25 @@ func run(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer agent.Kill()
-	return measure(ctx, node, s, say)
+	if err := s.prepared(ctx, node); err != nil {
+		return err
+	}
+	return do(node)
+}
+
+// throttle gives every drive a limit.
+func (s settings) throttle(ctx context.Context, node *bed.Node, limit bed.Limit) error {
+	for _, serial := range s.serials() {
+		if err := node.LimitDrive(ctx, serial, limit); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // start takes the drive and starts the agent on it.
 func (s settings) start(ctx context.Context, node *bed.Node, binary string, log *rig.Tail) (*rig.Agent, error) {
-	if err := rig.Install(ctx, node, binary, fmt.Sprintf(driveConfig, s.chunk)); err != nil {
+	if err := rig.Install(ctx, node, binary, s.config()); err != nil {
 		return nil, err
 	}
 	if _, err := rig.Sh(ctx, node, `"$@"`, rig.Binary, "init", "--yes"); err != nil {
@@ -146,18 +195,19 @@ func measure(ctx context.Context, node *bed.Node, s settings, say func(string, .
 			continue
 		}
 		say("\n== %s: %s", r.name, r.limit)
-		if err := node.LimitDrive(ctx, serial, r.limit); err != nil {
+		if err := s.throttle(ctx, node, r.limit); err != nil {
 			return err
 		}
 		report, err := s.bench(ctx, node, r.name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
+		show(os.Stdout, report)
 		failed = append(failed, judge(report, r.gates, say))
 	}
 	if s.has("ends") {
 		say("\n== interrupted")
-		failed = append(failed, ends(ctx, node, say))
+		failed = append(failed, s.ends(ctx, node, say))
 	}
 	return errors.Join(failed...)
 }
@@ -167,7 +217,7 @@ func (s settings) has(part string) bool { return slices.Contains(strings.Split(s
 // exitFound is the exit code of `lvme bench` when counts are wrong; the report says which.
 const exitFound = 3
 
-// bench runs `lvme bench` on the node, and keeps and shows its report.
+// bench runs `lvme bench` on the node, and keeps its report.
 func (s settings) bench(ctx context.Context, node *bed.Node, name string) (speed.Report, error) {
 	args := []string{
 		rig.Binary, "bench", "-o", "json", "--html", "/run/bench.html", "--socket", rig.Socket, "--rounds", strconv.Itoa(s.rounds),
@@ -193,7 +243,6 @@ func (s settings) bench(ctx context.Context, node *bed.Node, name string) (speed
 	if err := s.keep(ctx, node, name, out.String()); err != nil {
 		return report, err
 	}
-	show(os.Stdout, report)
 	return report, nil
 }
 

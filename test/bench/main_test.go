@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lvme/lvme/drive"
 	"github.com/lvme/lvme/speed"
+	"github.com/lvme/lvme/volume"
 )
 
 // report has these ratios to the drive for one workload.
@@ -52,6 +54,44 @@ func TestJudge(t *testing.T) {
 				t.Error(table.String())
 			}
 		})
+	}
+}
+
+// TestComparisons holds that what is to be compared can be.
+func TestComparisons(t *testing.T) {
+	for _, c := range comparisons {
+		if c.name == onFilesystems {
+			continue
+		}
+		if _, err := speed.Pick(speed.Layers, func(l speed.Layer) string { return l.Name }, strings.Split(c.layers, ",")); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, err := speed.Pick(speed.Workloads, func(w speed.Workload) string { return w.Name }, strings.Split(c.workloads, ",")); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		var reports []speed.Report
+		for i, v := range c.variants {
+			s := settings{chunk: "512Ki"}
+			v.set(&s)
+			if _, err := drive.ParseConfig([]byte(s.config())); err != nil {
+				t.Errorf("%s, %s: %v", c.name, v.name, err)
+			}
+			if _, err := volume.LookupProfile(s.profile); err != nil {
+				t.Errorf("%s, %s: %v", c.name, v.name, err)
+			}
+			var r speed.Report
+			for w := range strings.SplitSeq(c.workloads, ",") {
+				for l := range strings.SplitSeq(c.layers, ",") {
+					r.Results = append(r.Results, speed.Result{Layer: l, Workload: w, Median: speed.Sample{BytesPerSecond: float64(1+i) * 1e6}})
+				}
+			}
+			reports = append(reports, r)
+		}
+		var shown strings.Builder
+		c.show(&shown, reports)
+		if last := fmt.Sprintf("(%d.00)", len(c.variants)); !strings.Contains(shown.String(), last) {
+			t.Errorf("%s: no %s in\n%s", c.name, last, &shown)
+		}
 	}
 }
 
