@@ -19,9 +19,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,17 +68,19 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	inside, err := buildInside(ctx, dir)
+	inside, err := rig.Compile(ctx, dir, "test/verbs/inside")
 	if err != nil {
 		return err
 	}
 	report := figure.Report{Date: time.Now().UTC().Truncate(time.Second), Order: order}
 	for _, groups := range order.Groups {
 		node, err := measure(ctx, order, groups, binary, inside)
-		if err != nil {
-			return fmt.Errorf("%d volume groups: %w", groups, err)
+		if len(node.Sizes) > 0 {
+			report.Nodes = append(report.Nodes, node)
 		}
-		report.Nodes = append(report.Nodes, node)
+		if err != nil { // Hours may have gone into what there is.
+			return errors.Join(fmt.Errorf("%d volume groups: %w", groups, err), report.Write(os.Stdout, format))
+		}
 	}
 	if err := report.Write(os.Stdout, format); err != nil {
 		return err
@@ -145,18 +145,8 @@ func numbers(into *[]int) func(string) error {
 	}
 }
 
-// buildInside compiles the program that works in the node.
-func buildInside(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "inside")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/lvme/lvme/test/verbs/inside")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the program inside: %w: %s", err, out)
-	}
-	return path, nil
-}
-
-// measure measures on a node with so many drives, each a volume group.
+// measure measures on a node with so many drives, each a volume group. With an error
+// come the figures that there are.
 func measure(ctx context.Context, order figure.Order, groups int, binary, inside string) (n figure.Node, err error) {
 	var drives []bed.Drive
 	for i := range groups {
@@ -179,8 +169,19 @@ func measure(ctx context.Context, order figure.Order, groups int, binary, inside
 	}
 	var out strings.Builder
 	code, err := node.Run(ctx, bed.Cmd{Args: []string{insidePath, string(text), strconv.Itoa(groups)}, Stdout: &out, Stderr: os.Stderr})
-	if err != nil || code != 0 {
-		return n, errors.Join(fmt.Errorf("the program inside ended with exit code %d", code), err)
+	if code != 0 {
+		err = errors.Join(fmt.Errorf("the program inside ended with exit code %d", code), err)
 	}
-	return n, json.Unmarshal([]byte(out.String()), &n)
+	return last(out.String()), err
+}
+
+// last are the latest whole figures that the program inside has told.
+func last(text string) (n figure.Node) {
+	for d := json.NewDecoder(strings.NewReader(text)); ; {
+		var later figure.Node
+		if d.Decode(&later) != nil {
+			return n
+		}
+		n = later
+	}
 }

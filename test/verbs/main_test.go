@@ -21,3 +21,14 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// TestLast: a run that was ended in its middle has what it told before.
+func TestLast(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, `{"Sizes":[{}]}`: 1, "{\"Sizes\":[{}]}\n{\"Sizes\":[{},{}]}\n": 2, "{\"Sizes\":[{}]}\n{\"Sizes\":[{},": 1,
+	} {
+		if got := last(text); len(got.Sizes) != want {
+			t.Errorf("%q: %d parts, want %d", text, len(got.Sizes), want)
+		}
+	}
+}

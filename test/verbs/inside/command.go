@@ -19,6 +19,9 @@ const (
 	lvmPath   = "/usr/sbin/lvm"
 	hiddenLVM = "/usr/sbin/lvm-noted"
 	notes     = "/run/verbs-commands"
+
+	// commandCgroup is where the agent has commands run.
+	commandCgroup = "/sys/fs/cgroup/lvme/commands"
 )
 
 // command is one command of LVM.
@@ -57,7 +60,8 @@ func (c command) plain() command {
 	return command{args, c.Env}
 }
 
-// run runs it as bare as can be, and says how long it took.
+// run runs it as bare as can be, in the agent's cgroup for commands, and says how long
+// it took.
 func (c command) run() (time.Duration, error) {
 	said, err := os.CreateTemp("/run", "verbs-")
 	if err != nil {
@@ -67,7 +71,15 @@ func (c command) run() (time.Duration, error) {
 	if err := os.Remove(said.Name()); err != nil {
 		return 0, err
 	}
-	cmd := &exec.Cmd{Path: lvmPath, Args: append([]string{"lvm"}, c.Args...), Env: c.Env, Dir: "/", Stderr: said}
+	cgroup, err := os.Open(commandCgroup)
+	if err != nil {
+		return 0, err
+	}
+	defer cgroup.Close()
+	cmd := &exec.Cmd{
+		Path: lvmPath, Args: append([]string{"lvm"}, c.Args...), Env: c.Env, Dir: "/", Stderr: said,
+		SysProcAttr: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())},
+	}
 	began := time.Now()
 	err = cmd.Run()
 	took := time.Since(began)

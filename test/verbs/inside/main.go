@@ -1,7 +1,7 @@
 // Command inside is what test/verbs runs in its node: beside an agent on the node's
 // own drives it does what the agent does, in turn with it and without it. It is
 // called with an order and the number of volume groups, and answers with the figures
-// of the node, both JSON. Called as lvm it notes the command and becomes the real one.
+// of the node, both JSON: once for each part of them, always with all there are. Called as lvm it notes the command and becomes the real one.
 package main
 
 import (
@@ -44,11 +44,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	node, err := measure(ctx, order, groups)
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(node)
+	return measure(ctx, order, groups, json.NewEncoder(os.Stdout))
 }
 
 // say tells how far it is.

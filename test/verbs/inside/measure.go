@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,11 +42,12 @@ const (
 	baseName = "pvc-ba5e0000-0000-4000-8000-"
 )
 
-// measure does all that was ordered on a node with so many drives.
-func measure(ctx context.Context, order figure.Order, groups int) (node figure.Node, err error) {
+// measure does all that was ordered on a node with so many drives. What there is is
+// told each time that it has become more.
+func measure(ctx context.Context, order figure.Order, groups int, tell *json.Encoder) (err error) {
 	b := &bench{order: order}
 	if err := b.begin(ctx, groups); err != nil {
-		return node, err
+		return err
 	}
 	defer func() {
 		if b.agent != nil {
@@ -56,22 +58,26 @@ func measure(ctx context.Context, order figure.Order, groups int) (node figure.N
 			fmt.Fprintf(os.Stderr, "the agent's log ends with\n%s\n", log[max(0, len(log)-4000):])
 		}
 	}()
-	if node, err = describe(groups); err != nil {
-		return node, err
+	node, err := describe(groups)
+	if err != nil {
+		return err
 	}
 	for i, volumes := range order.Volumes {
 		size, err := b.size(ctx, volumes)
 		if err != nil {
-			return node, fmt.Errorf("with %d volumes: %w", volumes, err)
+			return fmt.Errorf("with %d volumes: %w", volumes, err)
 		}
 		node.Sizes = append(node.Sizes, size)
 		if i == 0 && order.LargeGiB > 0 && groups == 1 {
 			if node.Large, err = b.large(ctx); err != nil {
-				return node, fmt.Errorf("a large volume: %w", err)
+				return fmt.Errorf("a large volume: %w", err)
 			}
 		}
+		if err := tell.Encode(node); err != nil {
+			return err
+		}
 	}
-	return node, b.agent.stop()
+	return b.agent.stop()
 }
 
 func describe(groups int) (figure.Node, error) {
