@@ -55,7 +55,7 @@ func testCommands(t *testing.T, n *node) {
 	ask(t, n.NodeUnstageVolume, v.unstageRequest())
 	count("unstage again", "")
 	n.remove(t, clone.id)
-	count("delete, giving blocks back", "lvchange lvchange lvremove")
+	count("delete, giving blocks back", "lvchange lvremove")
 	fresh := n.create(t, spec{name: "fresh", bytes: mib})
 	count("create", "lvcreate")
 	n.remove(t, fresh.id)

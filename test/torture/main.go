@@ -17,6 +17,8 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,8 +33,9 @@ type flags struct {
 	steps       int
 	time        time.Duration
 	deaths      bool
-	verbs       string
+	verbs, ways string
 	every, from int
+	nodes       int
 	verbose     bool
 }
 
@@ -43,8 +46,10 @@ func main() {
 	flag.DurationVar(&f.time, "time", 0, "end after this `time`")
 	flag.BoolVar(&f.deaths, "deaths", false, "every death at every change of every verb, instead of random ones")
 	flag.StringVar(&f.verbs, "verbs", "", "deaths of verbs that match this `expression`")
+	flag.StringVar(&f.ways, "ways", "", "deaths in ways that match this `expression`, as in: command")
 	flag.IntVar(&f.every, "every", 1, "of the deaths only each so-many-th")
 	flag.IntVar(&f.from, "from", 0, "beginning with this one")
+	flag.IntVar(&f.nodes, "nodes", 1, "go through the deaths on so many nodes at once")
 	flag.BoolVar(&f.verbose, "v", false, "say every step")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -56,7 +61,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, f flags) (err error) {
+func run(ctx context.Context, f flags) error {
 	if f.seed == 0 {
 		f.seed = rand.Uint64N(1 << 32)
 	}
@@ -69,7 +74,19 @@ func run(ctx context.Context, f flags) (err error) {
 	if err := bed.Build(ctx, bed.Options{}, say); err != nil {
 		return err
 	}
-	n, err := node.Start(ctx, f.seed)
+	log := func(string, ...any) {}
+	if f.verbose {
+		log = say
+	}
+	if f.deaths {
+		return deaths(ctx, f, log)
+	}
+	return onNode(ctx, f.seed, func(n *node.Node) error { return random(ctx, n, f, log) })
+}
+
+// onNode does something on a node of its own.
+func onNode(ctx context.Context, seed uint64, do func(*node.Node) error) (err error) {
+	n, err := node.Start(ctx, seed)
 	if err != nil {
 		return err
 	}
@@ -79,14 +96,7 @@ func run(ctx context.Context, f flags) (err error) {
 		}
 		err = errors.Join(err, n.Close())
 	}()
-	log := func(string, ...any) {}
-	if f.verbose {
-		log = say
-	}
-	if f.deaths {
-		return deaths(ctx, n, f, log)
-	}
-	return random(ctx, n, f, log)
+	return do(n)
 }
 
 // random is a walk. It prints its seed first: that must be known whatever comes.
@@ -108,22 +118,43 @@ func random(ctx context.Context, n *node.Node, f flags, log func(string, ...any)
 	return nil
 }
 
-func deaths(ctx context.Context, n *node.Node, f flags, log func(string, ...any)) error {
+// deaths goes through the table, of which each node has a part.
+func deaths(ctx context.Context, f flags, log func(string, ...any)) error {
 	verbs, err := regexp.Compile(f.verbs)
 	if err != nil {
 		return err
 	}
-	found := 0
-	rows, err := walk.Table(ctx, n, walk.TableOptions{
-		Ways: mortal.Ways, Only: verbs.MatchString, Every: f.every, First: f.from, Log: log,
-		Done: func(r walk.Row) {
-			fmt.Println(r)
-			found += len(r.Findings)
-		},
-	})
-	fmt.Printf("\n%s\n", walk.Summary(rows))
-	if err == nil && found > 0 {
-		err = fmt.Errorf("%d findings", found)
+	ways, err := regexp.Compile(f.ways)
+	if err != nil {
+		return err
 	}
-	return err
+	chosen := slices.DeleteFunc(slices.Clone(mortal.Ways), func(h mortal.How) bool { return !ways.MatchString(string(h)) })
+	var mu sync.Mutex
+	var all []walk.Row
+	found := 0
+	var group sync.WaitGroup
+	errs := make([]error, f.nodes)
+	for i := range f.nodes {
+		group.Go(func() {
+			errs[i] = onNode(ctx, f.seed+uint64(i), func(n *node.Node) error {
+				_, err := walk.Table(ctx, n, walk.TableOptions{
+					Ways: chosen, Only: verbs.MatchString, Every: f.every * f.nodes, First: f.from + f.every*i,
+					Log: func(format string, args ...any) { log("%d %s", i, fmt.Sprintf(format, args...)) },
+					Done: func(r walk.Row) {
+						mu.Lock()
+						defer mu.Unlock()
+						fmt.Println(r)
+						all, found = append(all, r), found+len(r.Findings)
+					},
+				})
+				return err
+			})
+		})
+	}
+	group.Wait()
+	fmt.Printf("\n%s\n", walk.Summary(all))
+	if found > 0 {
+		errs = append(errs, fmt.Errorf("%d findings", found))
+	}
+	return errors.Join(errs...)
 }

@@ -36,14 +36,19 @@ const (
 )
 
 // Build compiles the lvme binary into dir, static as in its image.
-func Build(ctx context.Context, dir string) (path string, err error) {
-	path = filepath.Join(dir, "lvme")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/lvme/lvme/cmd/lvme")
+func Build(ctx context.Context, dir string) (binary string, err error) {
+	return Compile(ctx, dir, "cmd/lvme")
+}
+
+// Compile compiles a command of this module, by its directory, into dir. It is static and runs on any node.
+func Compile(ctx context.Context, dir, command string) (binary string, err error) {
+	binary = filepath.Join(dir, filepath.Base(command))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/lvme/lvme/"+command)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build lvme: %w: %s", err, out)
+		return "", fmt.Errorf("build %s: %w: %s", command, err, out)
 	}
-	return path, nil
+	return binary, nil
 }
 
 // Install puts the binary and a drive-class configuration on the node, for good: a power cut that comes soon after

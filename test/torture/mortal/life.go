@@ -36,9 +36,12 @@ const (
 	Cut How = "command early"
 	// CutLate: the command, when it has taken effect; the agent lives.
 	CutLate How = "command late"
+	// Half: the command, when LVM has written down a thin and its pool has not made
+	// it; the agent lives. It is for hosts in memory, where nothing takes time.
+	Half How = "command halfway"
 )
 
-// Ways are all of them.
+// Ways are all that a true host knows.
 var Ways = []How{Before, During, After, Cut, CutLate}
 
 // KillsAgent says that the agent must be started again.
@@ -65,6 +68,8 @@ type Life struct {
 	Doomed func()
 	// Orders, where set, is called before each change, to bring new orders.
 	Orders func(*Life)
+	// Halve undoes the half of the last change that Half leaves out.
+	Halve func()
 	// Note, where set, is told of each change that has ended.
 	Note func(what string, took time.Duration)
 
@@ -163,6 +168,9 @@ func (l *Life) Change(what string, change func()) error {
 		return l.did(d)
 	}
 	change()
+	if d.How == Half {
+		l.Halve()
+	}
 	if d.How != "" {
 		return l.did(d)
 	}

@@ -7,10 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +41,7 @@ func Start(ctx context.Context, seed uint64) (n *Node, err error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	binary, err := build(ctx, dir)
+	binary, err := rig.Compile(ctx, dir, "test/torture/inside")
 	if err != nil {
 		return nil, err
 	}
@@ -59,17 +56,6 @@ func Start(ctx context.Context, seed uint64) (n *Node, err error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
-}
-
-// build compiles the program that works in the node.
-func build(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "inside")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/lvme/lvme/test/torture/inside")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, out)
-	}
-	return path, nil
 }
 
 func (n *Node) furnish(ctx context.Context, binary string) error {

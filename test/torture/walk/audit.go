@@ -162,18 +162,15 @@ var errNotYet = status.Error(codes.Unavailable, "not yet")
 
 // empty verifies that nothing is left but what there was at the beginning.
 func (w *Walk) empty(ctx context.Context) error {
-	if err := w.wiped(ctx); err != nil {
-		return err
-	}
-	if err := w.look(ctx); err != nil {
-		return err
-	}
-	sight, err := w.host.Look(ctx)
+	sight, err := w.wiped(ctx)
 	if err != nil {
 		return err
 	}
-	if used := poolUse(sight); !maps.Equal(used, w.used) {
-		return w.found(model.Leaked, "pools use %v chunks, at the beginning %v", used, w.used)
+	if err := w.compare(ctx, sight); err != nil {
+		return err
+	}
+	if err := w.given(poolUse(sight)); err != nil {
+		return err
 	}
 	var have map[string]int64
 	err = w.insist(ctx, func(ctx context.Context) (err error) {
@@ -185,6 +182,25 @@ func (w *Walk) empty(ctx context.Context) error {
 	})
 	if err != nil {
 		return w.found(model.Leaked, "there is room for %v, at the beginning for %v", have, w.capacity)
+	}
+	return nil
+}
+
+// chunksPerCut is how many chunks can be on their way to thins when the power is
+// cut: a write to each, of which each queue has a few.
+const chunksPerCut = 128
+
+// given verifies that pools have their chunks back. Those on their way to a thin
+// when the power is cut stay in the count of those that are used, though a check
+// takes them back (docs/limitations.md).
+func (w *Walk) given(used map[string]int64) error {
+	cuts := int64(w.report.Faults[powerCut])
+	for vg, before := range w.used {
+		lost := used[vg] - before
+		if lost < 0 || lost > cuts*chunksPerCut || len(used) != len(w.used) {
+			return w.found(model.Leaked, "pools use %v chunks, at the beginning %v, after %d power cuts", used, w.used, cuts)
+		}
+		w.report.Chunks += lost
 	}
 	return nil
 }

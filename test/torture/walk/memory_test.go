@@ -104,7 +104,7 @@ func (m *memory) Patience() time.Duration { return 20 * time.Second }
 
 func (m *memory) Start(ctx context.Context) (walk.Agent, error) {
 	m.mu.Lock()
-	m.life = new(mortal.Life)
+	m.life = &mortal.Life{Halve: m.host.LVM.HalveLast}
 	l := m.life
 	m.mu.Unlock()
 	m.struck = nil

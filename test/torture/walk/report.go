@@ -18,9 +18,11 @@ type Report struct {
 	// Volumes counts objects that were compared, Contents checksums that were
 	// verified, Records what a power cut could have taken, Checks filesystems.
 	Volumes, Contents, Records, Checks int
-	Verbs, Faults                      map[string]int
-	Findings                           []model.Finding
-	Took                               time.Duration
+	// Chunks are those that power cuts left in pools' counts for ever.
+	Chunks        int64
+	Verbs, Faults map[string]int
+	Findings      []model.Finding
+	Took          time.Duration
 }
 
 func newReport(name string) *Report {
@@ -31,6 +33,7 @@ func newReport(name string) *Report {
 func (r *Report) Add(o *Report) {
 	r.Steps, r.Looks, r.Volumes, r.Contents = r.Steps+o.Steps, r.Looks+o.Looks, r.Volumes+o.Volumes, r.Contents+o.Contents
 	r.Records, r.Checks, r.Took = r.Records+o.Records, r.Checks+o.Checks, r.Took+o.Took
+	r.Chunks += o.Chunks
 	for verb, n := range o.Verbs {
 		r.Verbs[verb] += n
 	}
@@ -57,7 +60,8 @@ func (r *Report) String() string {
 	table(&b, "fault", r.Faults)
 	table(&b, "verb", r.Verbs)
 	fmt.Fprintf(&b, "| checked | times |\n|---|---|\n| everything compared | %d |\n| volumes and snapshots, each time | %d |\n", r.Looks, r.Volumes)
-	fmt.Fprintf(&b, "| contents by checksum | %d |\n| acknowledged records after a power cut | %d |\n| filesystems by fsck | %d |\n\n", r.Contents, r.Records, r.Checks)
+	fmt.Fprintf(&b, "| contents by checksum | %d |\n| acknowledged records after a power cut | %d |\n| filesystems by fsck | %d |\n", r.Contents, r.Records, r.Checks)
+	fmt.Fprintf(&b, "| chunks that power cuts cost | %d |\n\n", r.Chunks)
 	b.WriteString("| finding | must be | is |\n|---|---|---|\n")
 	for _, k := range model.Kinds {
 		fmt.Fprintf(&b, "| %s | 0 | %d |\n", k, r.count(k))

@@ -87,10 +87,7 @@ func begin(ctx context.Context, h Host, o Options) (*Walk, error) {
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
 	w.model = model.New(nil)
-	if err := w.wiped(ctx); err != nil {
-		return nil, err
-	}
-	sight, err := h.Look(ctx)
+	sight, err := w.wiped(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -148,13 +145,18 @@ func (w *Walk) look(ctx context.Context) error {
 	if err := w.host.Settled(ctx); err != nil {
 		return w.found(model.Stuck, "commands do not end: %v", err)
 	}
-	answers, err := w.list(ctx)
-	if err != nil {
-		return w.found(model.Stuck, "the agent cannot list: %v", err)
-	}
 	sight, err := w.host.Look(ctx)
 	if err != nil {
 		return fmt.Errorf("look: %w", err)
+	}
+	return w.compare(ctx, sight)
+}
+
+// compare compares what is there, and what the agent lists, with the model.
+func (w *Walk) compare(ctx context.Context, sight model.Sight) error {
+	answers, err := w.list(ctx)
+	if err != nil {
+		return w.found(model.Stuck, "the agent cannot list: %v", err)
 	}
 	w.report.Looks++
 	w.report.Volumes += len(w.model.Objects)
@@ -222,23 +224,23 @@ func poolUse(s model.Sight) map[string]int64 {
 // wipePause is how long the agent waits after a wipe that failed.
 const wipePause = time.Minute
 
-// wiped waits until what was deleted is gone.
-func (w *Walk) wiped(ctx context.Context) error {
+// wiped waits until what was deleted is gone, and says what is there then.
+func (w *Walk) wiped(ctx context.Context) (model.Sight, error) {
 	end := time.Now().Add(w.host.Patience() + wipePause)
 	for {
 		sight, err := w.host.Look(ctx)
 		if err != nil {
-			return err
+			return sight, fmt.Errorf("look: %w", err)
 		}
 		doomed := doomedLVs(sight)
 		if len(doomed) == 0 {
-			return nil
+			return sight, nil
 		}
 		if time.Now().After(end) {
-			return w.found(model.Stuck, "not wiped within %s: %s", w.host.Patience()+wipePause, strings.Join(doomed, ", "))
+			return sight, w.found(model.Stuck, "not wiped within %s: %s", w.host.Patience()+wipePause, strings.Join(doomed, ", "))
 		}
 		if err := pause(ctx, w.host.Patience()/1000); err != nil {
-			return err
+			return sight, err
 		}
 	}
 }
