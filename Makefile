@@ -154,14 +154,14 @@ torture: ## torment a node: random calls, killed agents and commands, power cuts
 	go run ./test/torture -v $(if $(SEED),-seed $(SEED)) $(if $(TIME),-time $(TIME)) $(if $(N),-steps $(N))
 crash-table: ## every death of an agent or its command, in memory and on real LVM: hours
 	LVME_DEATHS=all go test -count 1 -timeout 30m -v -run '^TestDeaths$$' ./test/torture/walk
-	go run ./test/torture -deaths
+	go run ./test/torture -v -deaths -nodes $(BEDJOBS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
 	    echo "== $$target in $$(dirname "$$file") for $(FUZZTIME)"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "./$$(dirname "$$file")"; \
 	  done; \
 	done
 
