@@ -35,13 +35,12 @@ func agentKilled(ctx context.Context, s *scene) error {
 
 // freeze holds the next lvcreate in its middle and prints its process id. It freezes the cgroup of the agent's commands: a
 // stopped process would be sent SIGHUP by the kernel when its parent ends, which a slow one is not.
-const freeze = `cd /sys/fs/cgroup/lvme/commands
-for i in $(seq 3000); do
-  pgrep -f 'lv[m] lvcreate' >/dev/null || continue
+const freeze = seek + `
+for i in $(seq 9000); do
+  sleep 0.005
+  lvcreate >/dev/null || continue
   echo 1 >cgroup.freeze
-  for pid in $(cat cgroup.procs); do
-    tr '\0' ' ' </proc/$pid/cmdline | grep -q 'lv[m] lvcreate' && echo $pid && exit 0
-  done
+  lvcreate && exit 0
   echo 0 >cgroup.freeze
 done
 echo no lvcreate; exit 1`
