@@ -69,23 +69,39 @@ func (l *LVM) PoolStatus(ctx context.Context, vg, pool string) (PoolStatus, erro
 	if errors.Is(err, dm.ErrNotFound) {
 		targets, err = l.status(ctx, dm.DeviceName(vg, pool))
 	}
-	if err != nil {
-		return PoolStatus{}, fmt.Errorf("status of pool %s/%s: %w", vg, pool, err)
+	var status PoolStatus
+	if err == nil {
+		status, err = poolTarget(targets)
 	}
-	if len(targets) != 1 || targets[0].Type != "thin-pool" {
-		return PoolStatus{}, fmt.Errorf("status of pool %s/%s: %w: its device is no thin pool: %v", vg, pool, ErrReport, targets)
-	}
-	status, err := parsePool(targets[0].Params)
 	if err != nil {
 		return PoolStatus{}, fmt.Errorf("status of pool %s/%s: %w", vg, pool, err)
 	}
 	return status, nil
 }
 
+// untouched says whether an active pool has had no thin since it was switched
+// on, and whether the kernel finds nothing wrong with it.
+func (l *LVM) untouched(ctx context.Context, vg, pool string) bool {
+	targets, err := l.status(ctx, dm.DeviceName(vg, pool)) // without LVM's layer
+	if err != nil {
+		return false
+	}
+	s, err := poolTarget(targets)
+	return err == nil && s.Mode == PoolWritable && !s.NeedsCheck
+}
+
 // DeviceInfo is the kernel's view of an active LV's device: its number, who
 // has it open, whether it is suspended. An inactive one is dm.ErrNotFound.
 func (l *LVM) DeviceInfo(ctx context.Context, vg, lv string) (dm.Info, error) {
 	return l.kernel.Info(ctx, dm.DeviceName(vg, lv))
+}
+
+// poolTarget is the status of a device that is a pool.
+func poolTarget(targets []dm.Target) (PoolStatus, error) {
+	if len(targets) != 1 || targets[0].Type != "thin-pool" {
+		return PoolStatus{}, fmt.Errorf("%w: its device is no thin pool: %v", ErrReport, targets)
+	}
+	return parsePool(targets[0].Params)
 }
 
 // parseThin reads "<mapped sectors> <highest mapped sector>", where the second

@@ -143,3 +143,33 @@ func TestRemoveThin(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstThinIsNotChecked: a pool is not checked where the kernel works with
+// it, and is in every other case.
+func TestFirstThinIsNotChecked(t *testing.T) {
+	const first, used = "lvme--x-pool", "lvme--x-pool-tpool"
+	pool := func(mode, check string) string {
+		return "thin-pool 0 213/2048 0/6400 - " + mode + " discard_passdown error_if_no_space " + check + " 512 "
+	}
+	for _, c := range []struct {
+		name      string
+		status    map[string]string
+		unchecked bool
+	}{
+		{"inactive", nil, false},
+		{"first thin", map[string]string{first: pool("rw", "-")}, true},
+		{"with a layer", map[string]string{first: "linear ", used: pool("rw", "-")}, false},
+		{"needs check", map[string]string{first: pool("rw", "needs_check")}, false},
+		{"read-only", map[string]string{first: pool("ro", "-")}, false},
+		{"full", map[string]string{first: pool("out_of_data_space", "-")}, false},
+		{"failed", map[string]string{first: "thin-pool Fail"}, false},
+	} {
+		r := &runner{}
+		if err := New(r, kernel{status: c.status}).CreateThin(t.Context(), testVG, ThinSpec{Name: "v-a", Pool: "pool", Size: 1 << 30}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(r.cmds[0].String(), `thin_check_executable=""`); got != c.unchecked {
+			t.Errorf("%s: unchecked %t, want %t: %s", c.name, got, c.unchecked, r.cmds[0])
+		}
+	}
+}

@@ -111,9 +111,18 @@ const settings = `backup{backup=0 archive=0} ` +
 	`log{verbose=0 silent=1 report_command_log=0 syslog=0} ` +
 	`report{time_format="%s" binary_values_as_numeric=1 mark_hidden_devices=0}`
 
+// uncheckedSettings are settings with which no pool is checked. They are for a
+// command that finds the kernel at work with the pool.
+var uncheckedSettings = strings.Replace(settings, "global{", `global{thin_check_executable="" `, 1)
+
 // command runs one LVM command against the given devices; without any it is
 // one that looks at none.
 func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb string, args ...string) ([]byte, error) {
+	return l.configured(ctx, changes, devices, settings, verb, args...)
+}
+
+// configured is command with settings of one's own.
+func (l *LVM) configured(ctx context.Context, changes bool, devices []string, settings, verb string, args ...string) ([]byte, error) {
 	full := []string{verb}
 	if len(devices) > 0 {
 		full = append(full, "--devices", strings.Join(devices, ","), "--config", settings)
@@ -164,7 +173,12 @@ func (l *LVM) status(ctx context.Context, name string) ([]dm.Target, error) {
 // LVM waits until the drives have taken what it wrote, and not until that would
 // outlive a power cut, as an answer has to. So the drives are flushed.
 func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) error {
-	if err := l.toggle(ctx, vg, verb, args...); err != nil {
+	return l.changeWith(ctx, vg, settings, verb, args...)
+}
+
+// changeWith is change with settings of one's own.
+func (l *LVM) changeWith(ctx context.Context, vg VG, settings, verb string, args ...string) error {
+	if err := l.toggleWith(ctx, vg, settings, verb, args...); err != nil {
 		return err
 	}
 	return l.Flush(ctx, vg.Devices)
@@ -177,6 +191,11 @@ func (l *LVM) change(ctx context.Context, vg VG, verb string, args ...string) er
 // to the drives that are left and take the others for lost from then on, even
 // when they come back.
 func (l *LVM) toggle(ctx context.Context, vg VG, verb string, args ...string) error {
+	return l.toggleWith(ctx, vg, settings, verb, args...)
+}
+
+// toggleWith is toggle with settings of one's own.
+func (l *LVM) toggleWith(ctx context.Context, vg VG, settings, verb string, args ...string) error {
 	if err := checkDevices(vg.Devices); err != nil {
 		return err
 	}
@@ -185,7 +204,7 @@ func (l *LVM) toggle(ctx context.Context, vg VG, verb string, args ...string) er
 			return fmt.Errorf("%w: %w", ErrMissingDevice, err)
 		}
 	}
-	_, err := l.command(ctx, true, vg.Devices, verb, args...)
+	_, err := l.configured(ctx, true, vg.Devices, settings, verb, args...)
 	return err
 }
 

@@ -24,7 +24,9 @@ type SnapshotSpec struct {
 
 // CreateThin makes an empty thin and leaves it inactive. The pool should be
 // active, or LVM switches it on and off around two checks of its metadata.
-// One command.
+// It does the same with an active one that is to get its first thin, to put a
+// layer of its own above it; those checks are left out, as the kernel works with
+// that pool and would know. One command.
 //
 // LVM does not notice when the pool's kernel metadata already has a volume
 // under the thin's number and hands out that volume's blocks: see ThinMapped.
@@ -38,7 +40,11 @@ func (l *LVM) CreateThin(ctx context.Context, vg VG, spec ThinSpec) error {
 	}
 	args := []string{"-an", "-kn", "-V", sizeArg(spec.Size), "-n", spec.Name}
 	args = append(append(args, addTags(spec.Tags)...), "-T", pool)
-	if err := l.change(ctx, vg, "lvcreate", args...); err != nil {
+	config := settings
+	if l.untouched(ctx, vg.Name, spec.Pool) {
+		config = uncheckedSettings
+	}
+	if err := l.changeWith(ctx, vg, config, "lvcreate", args...); err != nil {
 		return fmt.Errorf("create thin %s/%s of %d bytes: %w", vg.Name, spec.Name, spec.Size, err)
 	}
 	return nil
