@@ -44,6 +44,7 @@ const (
 // agent is the connection to one agent, for as long as its endpoint exists.
 type agent struct {
 	Endpoint
+	came       time.Time
 	conn       *grpc.ClientConn
 	controller csi.ControllerClient
 	identity   csi.IdentityClient
@@ -83,7 +84,7 @@ func newAgent(e Endpoint, c Config) (*agent, error) {
 		return nil, fmt.Errorf("agent of node %s at %s: %w", e.Node, e.Address, err)
 	}
 	return &agent{
-		Endpoint: e, conn: conn, controller: csi.NewControllerClient(conn), identity: csi.NewIdentityClient(conn),
+		Endpoint: e, came: time.Now(), conn: conn, controller: csi.NewControllerClient(conn), identity: csi.NewIdentityClient(conn),
 		nodes:   csi.NewNodeClient(conn),
 		changes: make(slots, c.Changes), reads: make(slots, c.Changes), state: away,
 	}, nil

@@ -29,11 +29,17 @@ const (
 	steps = 7
 )
 
-// GetCapacity implements csi.ControllerServer. It is never an error and never
-// waits for a node that is away, which has no capacity: csi-provisioner asks
-// for each node and class in one thread and repeats each failure on its own.
+// GetCapacity implements csi.ControllerServer. It never waits for a node that is
+// away, which has no capacity: csi-provisioner asks for each node and class in
+// one thread. It is an error of a store whose agent is about to be heard only:
+// csi-provisioner repeats a failure soon, and an answer at its next round.
 func (r *Router) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
 	stores := r.matching([]*csi.Topology{req.GetAccessibleTopology()}, nil)
+	for _, store := range stores {
+		if gone := r.fleet.arriving(store); gone != nil {
+			return nil, gone
+		}
+	}
 	resp := &csi.GetCapacityResponse{MaximumVolumeSize: wrapperspb.Int64(0)}
 	var smallest int64
 	for _, room := range r.capacity.get(ctx, newQuery(req.GetParameters(), req.GetVolumeCapabilities()), stores) {

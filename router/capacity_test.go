@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
 
 	"github.com/lvme/lvme/driver"
 	"github.com/lvme/lvme/router/routertest"
@@ -182,6 +183,40 @@ func TestCapacityDuringARestart(t *testing.T) {
 	r.until("the store has no room", func() bool { got, _ := r.capacity(here, ""); return got == 0 })
 	if took := time.Since(start); took < quick().Restart {
 		t.Errorf("after %s", took)
+	}
+}
+
+// TestCapacityOfAnArrival: what an agent that has just come has is not known, and
+// not none; in the end it is.
+func TestCapacityOfAnArrival(t *testing.T) {
+	p := newPlace(t, 2)
+	c := quick()
+	c.Arrive = 2 * time.Second
+	for i, a := range p.agents {
+		a.Stop()
+		p.cluster.SetHolder(storeKey(i), nodeName(i))
+	}
+	began := time.Now()
+	r := p.start(c)
+	r.agents("away", 2)
+	ask := func(i int) error {
+		_, err := r.GetCapacity(within(t, patience), &csi.GetCapacityRequest{AccessibleTopology: driver.Topology(storeKey(i))})
+		return err
+	}
+	for i := range p.agents {
+		wantCode(t, "capacity of an arrival", ask(i), codes.Unavailable)
+	}
+	p.agents[0].Start()
+	r.agents("serving", 1)
+	if got, _ := r.capacity(driver.Topology(storeKey(0)), ""); got != 100*gib {
+		t.Errorf("%d GiB of one that has arrived", got/gib)
+	}
+	r.until("the other is taken for away", func() bool { return ask(1) == nil })
+	if took := time.Since(began); took < c.Arrive {
+		t.Errorf("after %s", took)
+	}
+	if got, _ := r.capacity(driver.Topology(storeKey(1)), ""); got != 0 {
+		t.Errorf("%d GiB of one that is away", got/gib)
 	}
 }
 

@@ -51,6 +51,9 @@ type Config struct {
 	Health time.Duration
 	// CapacityWait bounds how long GetCapacity waits for a fresh value.
 	CapacityWait time.Duration
+	// Arrive is how long an agent that has come may take to say which store it
+	// serves, before GetCapacity takes that store's room for none.
+	Arrive time.Duration
 }
 
 // The defaults of a Config.
@@ -66,6 +69,7 @@ const (
 	DefaultRefresh      = 10 * time.Second
 	DefaultHealth       = 30 * time.Second
 	DefaultCapacityWait = time.Second
+	DefaultArrive       = time.Minute
 )
 
 // withDefaults fills in what is left open.
@@ -85,6 +89,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"Refresh", &c.Refresh, DefaultRefresh},
 		{"Health", &c.Health, DefaultHealth},
 		{"CapacityWait", &c.CapacityWait, DefaultCapacityWait},
+		{"Arrive", &c.Arrive, DefaultArrive},
 	} {
 		if *d.value < 0 {
 			return c, fmt.Errorf("router: %s %s is negative", d.name, *d.value)

@@ -218,6 +218,28 @@ func (f *fleet) reach(ctx context.Context, store string, toCreate bool) (a *agen
 	}
 }
 
+// arriving says of a store that nobody has served yet that its node's agent has
+// come a moment ago and has not been heard; nil is anything else.
+func (f *fleet) arriving(store string) error {
+	_, gone, _ := f.look(store, false)
+	if gone == nil || gone.node != "" {
+		return nil
+	}
+	holder, err := f.config.Cluster.Holder(store)
+	if err != nil || holder == "" {
+		return nil //nolint:nilerr // where it is said to be is what is asked
+	}
+	gone.node = holder
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for e, a := range f.agents {
+		if e.Node == holder && a.store == "" && time.Since(a.came) < f.config.Arrive {
+			return gone
+		}
+	}
+	return nil
+}
+
 func wait(ctx context.Context, d time.Duration, changed <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
