@@ -20,7 +20,7 @@ import (
 	"github.com/lvme/lvme/volume"
 )
 
-// takePatience is how long the kubelet is not told of a driver that takes drives.
+// takePatience is how long the room of a node is not known that takes its first drives.
 const takePatience = 30 * time.Second
 
 // Agent is the driver of one node.
@@ -39,7 +39,7 @@ type Agent struct {
 
 	looks  looks
 	opened chan struct{}
-	// settled is closed when the kubelet may know of the store, by settle.
+	// settled is closed when the store has taken the drives that it found, by settle.
 	settled chan struct{}
 	settle  func()
 	mu      sync.Mutex
@@ -180,22 +180,13 @@ func (a *Agent) serve(ctx context.Context) error {
 }
 
 // register keeps the driver registered with the kubelet while the store is
-// open, until ctx ends. A store without a pool takes the drives that are there
-// to be taken first: a node that is known without room is asked again only some
-// time later. One with pools has volumes that are waited for.
+// open, until ctx ends.
 func (a *Agent) register(ctx context.Context) {
 	select {
 	case <-a.opened:
+		a.registration.run(ctx)
 	case <-ctx.Done():
-		return
 	}
-	select {
-	case <-a.settled:
-	case <-time.After(takePatience):
-	case <-ctx.Done():
-		return
-	}
-	a.registration.run(ctx)
 }
 
 // ready is nil when volumes are served and, if that was asked for, the kubelet
@@ -242,11 +233,12 @@ func (a *Agent) open(ctx context.Context) error {
 	a.mu.Unlock()
 	n := node.Config{ID: a.options.NodeID, StoreKey: s.Key(), MaxVolumes: s.MaxVolumes()}
 	a.node = node.New(n, s, a.host.Mounts)
-	a.gate.Open(controller.New(s), a.node)
+	a.gate.Open(taking{controller.New(s), a.settled}, a.node)
 	pools := len(s.Pools(ctx))
 	if pools > 0 {
 		a.settle()
 	}
+	time.AfterFunc(takePatience, a.settle)
 	close(a.opened)
 	klog.FromContext(ctx).Info("store is open", "store", s.Key(), "pools", pools)
 	return nil

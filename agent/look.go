@@ -3,13 +3,16 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
 
 	"github.com/lvme/lvme/drive"
+	"github.com/lvme/lvme/driver"
 	"github.com/lvme/lvme/internal/hostrecord"
 	"github.com/lvme/lvme/volume"
 )
@@ -146,6 +149,24 @@ func (a *Agent) report(ctx context.Context, err error) {
 		log.Error(err, "this node serves no volumes until an operator decides: 'lvme drives' shows the drives, 'lvme adopt' makes their store this node's")
 	default:
 		log.Error(err, "drives could not be looked at; trying again", "every", retryAfter)
+	}
+}
+
+// taking is the controller service of a store that may be taking its first
+// drives. How much room it has is not known meanwhile, rather than none: whoever
+// asks comes back soon, and with none only some time later.
+type taking struct {
+	csi.ControllerServer
+	settled <-chan struct{}
+}
+
+// GetCapacity implements csi.ControllerServer.
+func (t taking) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
+	select {
+	case <-t.settled:
+		return t.ControllerServer.GetCapacity(ctx, req)
+	default:
+		return nil, fmt.Errorf("%w: this node takes its drives first", driver.ErrStarting)
 	}
 }
 

@@ -58,7 +58,7 @@ type registration struct {
 func newRegistration(dir, endpoint string) *registration {
 	return &registration{
 		path: filepath.Join(dir, registrationSocket), endpoint: endpoint, poll: registrationPoll, silence: registrationSilence,
-		reason: errors.New("the store is not open yet, or takes its drives first"),
+		reason: errors.New("the store is not open yet"),
 	}
 }
 

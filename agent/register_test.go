@@ -16,7 +16,9 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/lvme/lvme/agent"
@@ -252,9 +254,9 @@ func TestRegistersWithTheKubelet(t *testing.T) {
 	wantReady(t, again, "ok")
 }
 
-// TestRegistersWithItsDrivesTaken: whoever hears of a new node can have volumes
-// there.
-func TestRegistersWithItsDrivesTaken(t *testing.T) {
+// TestRoomOfFirstDrives: a node that takes its first drives is known, and how
+// much room it has is not, rather than none.
+func TestRoomOfFirstDrives(t *testing.T) {
 	k := newKubelet(t)
 	k.start(t)
 	o := registering(t, k)
@@ -263,15 +265,16 @@ func TestRegistersWithItsDrivesTaken(t *testing.T) {
 	hold := host.LVM.Hold("vgcreate")
 	r := agenttest.Start(t, o, host.Agent()).WaitOpen()
 	<-hold.Waiting
-	<-time.After(300 * time.Millisecond) // the kubelet would have been told by then
-	if k.has("registered") {
-		t.Error("it was registered before its drive was taken")
+	wantReady(t, r, "ok")
+	ask := func() (int64, error) {
+		resp, err := csi.NewControllerClient(r.Conn).GetCapacity(t.Context(), &csi.GetCapacityRequest{})
+		return resp.GetAvailableCapacity(), err
+	}
+	if room, err := ask(); status.Code(err) != codes.Unavailable || room != 0 {
+		t.Errorf("while it takes its drive: %d bytes, %v, want %s", room, err, codes.Unavailable)
 	}
 	hold.Release()
-	wantReady(t, r, "ok")
-	if capacity(t, r) == 0 {
-		t.Error("it was registered without room")
-	}
+	eventually(t, "its room is known", func() bool { room, err := ask(); return err == nil && room > 0 })
 }
 
 // TestRefusedByTheKubelet: the node bears another store's label until somebody

@@ -31,8 +31,9 @@ const (
 
 // GetCapacity implements csi.ControllerServer. It never waits for a node that is
 // away, which has no capacity: csi-provisioner asks for each node and class in
-// one thread. It is an error of a store whose agent is about to be heard only:
-// csi-provisioner repeats a failure soon, and an answer at its next round.
+// one thread. It is an error only of a store whose agent is about to be heard, or
+// about to know: csi-provisioner repeats a failure soon, and an answer at its
+// next round.
 func (r *Router) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
 	stores := r.matching([]*csi.Topology{req.GetAccessibleTopology()}, nil)
 	for _, store := range stores {
@@ -41,8 +42,12 @@ func (r *Router) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (
 		}
 	}
 	resp := &csi.GetCapacityResponse{MaximumVolumeSize: wrapperspb.Int64(0)}
+	rooms, unknown := r.capacity.get(ctx, newQuery(req.GetParameters(), req.GetVolumeCapabilities()), stores)
+	if len(stores) == 1 && unknown != nil {
+		return nil, unknown
+	}
 	var smallest int64
-	for _, room := range r.capacity.get(ctx, newQuery(req.GetParameters(), req.GetVolumeCapabilities()), stores) {
+	for _, room := range rooms {
 		resp.AvailableCapacity += room.available
 		resp.MaximumVolumeSize.Value = max(resp.GetMaximumVolumeSize().GetValue(), room.largest)
 		if room.smallest > 0 && (smallest == 0 || room.smallest < smallest) {
@@ -98,7 +103,10 @@ type entry struct {
 	// stale says that something has changed since, or that there is no answer;
 	// changed, that it has since the question that is under way was asked.
 	stale, changed bool
-	asked          time.Time
+	// known says that there has been an answer; unknown, why there is none yet.
+	known   bool
+	unknown error
+	asked   time.Time
 	// fetching is closed at the end of the question that is under way, if any,
 	// which began at that time.
 	fetching chan struct{}
@@ -112,9 +120,9 @@ func newCapacity(c Config, f *fleet, m *metrics) *capacity {
 // get is the room in each of these stores. Values that are missing or stale are
 // waited for, all together and for a short time only; then the last one counts.
 // So it does for an agent that was lost a moment ago and is being replaced; a
-// store that is away has no room.
-func (c *capacity) get(ctx context.Context, q query, stores []string) []room {
-	rooms := make([]room, len(stores))
+// store that is away has no room. Unknown says why some agent does not know yet.
+func (c *capacity) get(ctx context.Context, q query, stores []string) (rooms []room, unknown error) {
+	rooms = make([]room, len(stores))
 	ctx, cancel := context.WithTimeout(ctx, c.config.CapacityWait)
 	defer cancel()
 	var pending []<-chan struct{}
@@ -133,10 +141,13 @@ func (c *capacity) get(ctx context.Context, q query, stores []string) []room {
 	}
 	for i, store := range stores {
 		if a, gone, _ := c.fleet.look(store, false); a != nil || time.Since(gone.since) < c.config.Restart {
-			rooms[i] = c.last(store, q)
+			var err error
+			if rooms[i], err = c.last(store, q); err != nil {
+				unknown = err
+			}
 		}
 	}
-	return rooms
+	return rooms, unknown
 }
 
 // want sees to it that there is a value. It returns what to wait for, nil for
@@ -182,10 +193,13 @@ func (c *capacity) fetch(ctx context.Context, a *agent, store string, e *entry) 
 		e.fetching = nil
 		c.metrics.refreshed(err)
 		if err == nil || status.Code(err) == codes.InvalidArgument { // of parameters that this agent does not know nothing can be made
-			e.room, e.stale = roomOf(resp), e.changed
+			e.room, e.stale, e.known, e.unknown = roomOf(resp), e.changed, true, nil
 			return
 		}
 		e.stale = true
+		if status.Code(err) == codes.Unavailable && !e.known {
+			e.unknown = driver.AnsweredBy(a.Node, err)
+		}
 		klog.FromContext(ctx).V(2).Info("an agent did not say its capacity", "node", a.Node, "err", err)
 	}()
 }
@@ -198,14 +212,14 @@ func roomOf(resp *csi.GetCapacityResponse) room {
 	return room{available: quantise(resp.GetAvailableCapacity()), largest: quantise(largest), smallest: resp.GetMinimumVolumeSize().GetValue()}
 }
 
-// last is the last value, which there may not be.
-func (c *capacity) last(store string, q query) room {
+// last is the last value, which there may not be, and why not.
+func (c *capacity) last(store string, q query) (room, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.stores[store][q.key]; e != nil {
-		return e.room
+		return e.room, e.unknown
 	}
-	return room{}
+	return room{}, nil
 }
 
 // invalidate says that something in that store has changed.

@@ -2,7 +2,9 @@ package router_test
 
 import (
 	"context"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,6 +219,39 @@ func TestCapacityOfAnArrival(t *testing.T) {
 	}
 	if got, _ := r.capacity(driver.Topology(storeKey(1)), ""); got != 0 {
 		t.Errorf("%d GiB of one that is away", got/gib)
+	}
+}
+
+// TestCapacityThatIsNotKnownYet: an agent that takes its first drives says so,
+// and is believed until it has said a value.
+func TestCapacityThatIsNotKnownYet(t *testing.T) {
+	p := newPlace(t, 2)
+	var taking atomic.Bool
+	taking.Store(true)
+	p.agents[0].SetHook(func(_ context.Context, method string, next func() (any, error)) (any, error) {
+		if method == "GetCapacity" && taking.Load() {
+			return nil, driver.ToStatus(driver.ErrStarting)
+		}
+		return next()
+	})
+	r := p.start(quick())
+	here := driver.Topology(storeKey(0))
+	_, err := r.GetCapacity(within(t, patience), &csi.GetCapacityRequest{AccessibleTopology: here})
+	wantCode(t, "capacity of one that takes drives", err, codes.Unavailable)
+	if !strings.Contains(err.Error(), nodeName(0)) {
+		t.Errorf("the node is not named: %v", err)
+	}
+	if got, _ := r.capacity(nil, ""); got != 100*gib {
+		t.Errorf("%d GiB everywhere", got/gib)
+	}
+	taking.Store(false)
+	if got, _ := r.capacity(here, ""); got != 100*gib {
+		t.Errorf("%d GiB when it has taken them", got/gib)
+	}
+	taking.Store(true)
+	<-time.After(2 * quick().Refresh)
+	if got, _ := r.capacity(here, ""); got != 100*gib {
+		t.Errorf("%d GiB of one that says nothing for a moment", got/gib)
 	}
 }
 

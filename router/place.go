@@ -167,7 +167,7 @@ func (r *Router) rank(ctx context.Context, req *csi.CreateVolumeRequest, stores 
 	if len(stores) < 2 {
 		return stores
 	}
-	rooms := r.capacity.get(ctx, newQuery(req.GetParameters(), nil), stores)
+	rooms, _ := r.capacity.get(ctx, newQuery(req.GetParameters(), nil), stores)
 	need := req.GetCapacityRange().GetRequiredBytes()
 	var most int64
 	for _, room := range rooms {
