@@ -55,9 +55,14 @@ annotations:
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 ports:
   - {name: {{ index . 2 }}, containerPort: {{ $v.httpPort }}}
+# It answers once it has found the driver. A pod whose sidecars have not is not ready.
+startupProbe:
+  httpGet: {path: /healthz/leader-election, port: {{ index . 2 }}}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 150
 livenessProbe:
   httpGet: {path: /healthz/leader-election, port: {{ index . 2 }}}
-  initialDelaySeconds: 10
   periodSeconds: 20
   timeoutSeconds: 10
   failureThreshold: 3
