@@ -233,7 +233,7 @@ func (a *Agent) open(ctx context.Context) error {
 	a.mu.Unlock()
 	n := node.Config{ID: a.options.NodeID, StoreKey: s.Key(), MaxVolumes: s.MaxVolumes()}
 	a.node = node.New(n, s, a.host.Mounts)
-	a.gate.Open(taking{controller.New(s), a.settled}, a.node)
+	a.gate.Open(taking{controller.New(s, a.node), a.settled}, a.node)
 	pools := len(s.Pools(ctx))
 	if pools > 0 {
 		a.settle()

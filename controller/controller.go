@@ -48,10 +48,18 @@ type Snapshots interface {
 	DeleteSnapshot(ctx context.Context, key volume.Key) error
 }
 
+// Node is what the controller has the node do; *node.Service has it.
+type Node interface {
+	// GrowPublished grows the filesystem of a volume that pods have, and says
+	// whether it has.
+	GrowPublished(ctx context.Context, key volume.Key) (bool, error)
+}
+
 // Service implements the CSI controller service.
 type Service struct {
 	csi.UnimplementedControllerServer
 	store Store
+	node  Node
 }
 
 var (
@@ -59,8 +67,8 @@ var (
 	_ Store                = (*volume.Store)(nil)
 )
 
-// New returns the controller service of that store.
-func New(store Store) *Service { return &Service{store: store} }
+// New returns the controller service of that store, on that node, which may be nil.
+func New(store Store, node Node) *Service { return &Service{store: store, node: node} }
 
 // ControllerGetCapabilities implements csi.ControllerServer.
 func (s *Service) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {

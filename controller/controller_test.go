@@ -41,7 +41,7 @@ func mustSnapshot(t *testing.T, s *Service, name, source string) *csi.Snapshot {
 // TestVolumeAnswers holds that first call, retry, Get and List say the same,
 // and that they say what the store has, not what was asked for.
 func TestVolumeAnswers(t *testing.T) {
-	s := New(newFake())
+	s := New(newFake(), nil)
 	odd := func(r *csi.CreateVolumeRequest) { r.CapacityRange.RequiredBytes = gib + 1 }
 	source := mustCreate(t, s, "source", nil)
 	snap := mustSnapshot(t, s, "snap", source.GetVolumeId())
@@ -86,7 +86,7 @@ func wantSame(t *testing.T, what string, got, want proto.Message) {
 
 func TestSnapshotAnswers(t *testing.T) {
 	store := newFake()
-	s := New(store)
+	s := New(store, nil)
 	v := mustCreate(t, s, "v", nil)
 	first := mustSnapshot(t, s, "snap", v.GetVolumeId())
 	record := store.snapshots[snapKey("snap").String()]
@@ -140,7 +140,7 @@ func TestCreateSnapshotNamesTheFault(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			store := newFake()
-			s := New(store)
+			s := New(store, nil)
 			mustCreate(t, s, "v", nil)
 			store.called = 0
 			req := ok()
@@ -199,7 +199,7 @@ func TestIDs(t *testing.T) {
 			}
 			check := func(id string, want error) {
 				t.Helper()
-				s := New(newFake())
+				s := New(newFake(), nil)
 				v := mustCreate(t, s, "kept", nil)
 				mustSnapshot(t, s, "kept", v.GetVolumeId())
 				if err := call(t.Context(), s, id); !errors.Is(err, want) {
@@ -227,7 +227,7 @@ func TestIDs(t *testing.T) {
 // TestStoreFailuresKeepTheirKind has every verb fail with each kind of error.
 func TestStoreFailuresKeepTheirKind(t *testing.T) {
 	store := newFake()
-	s := New(store)
+	s := New(store, nil)
 	v := mustCreate(t, s, "v", nil)
 	snap := mustSnapshot(t, s, "s", v.GetVolumeId())
 	ctx := t.Context()
@@ -277,7 +277,7 @@ func TestStoreFailuresKeepTheirKind(t *testing.T) {
 }
 
 func TestControllerExpandVolume(t *testing.T) {
-	s := New(newFake())
+	s := New(newFake(), nil)
 	fs := mustCreate(t, s, "fs", nil).GetVolumeId()
 	block := mustCreate(t, s, "block", func(r *csi.CreateVolumeRequest) {
 		r.VolumeCapabilities = []*csi.VolumeCapability{blockCap()}
@@ -317,8 +317,49 @@ func TestControllerExpandVolume(t *testing.T) {
 	}
 }
 
+// fakeNode is a Node that answers so.
+type fakeNode struct {
+	grown bool
+	err   error
+	asked []volume.Key
+}
+
+func (n *fakeNode) GrowPublished(_ context.Context, key volume.Key) (bool, error) {
+	n.asked = append(n.asked, key)
+	return n.grown, n.err
+}
+
+// TestExpandWhatPodsHave: nothing is left for the kubelet where the filesystem has
+// grown, and where that failed the expansion has not.
+func TestExpandWhatPodsHave(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		node fakeNode
+		cap  *csi.VolumeCapability
+		left bool
+		asks int
+	}{
+		{"grown", fakeNode{grown: true}, mountCap(""), false, 1},
+		{"no pod has it", fakeNode{}, mountCap(""), true, 1},
+		{"it failed", fakeNode{err: errors.New("no")}, mountCap(""), true, 1},
+		{"block", fakeNode{grown: true}, blockCap(), false, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := New(newFake(), &tc.node)
+			id := mustCreate(t, s, "a", func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = []*csi.VolumeCapability{tc.cap} }).GetVolumeId()
+			resp, err := s.ControllerExpandVolume(t.Context(), &csi.ControllerExpandVolumeRequest{VolumeId: id, CapacityRange: &csi.CapacityRange{RequiredBytes: 2 * gib}})
+			if err != nil || resp.GetNodeExpansionRequired() != tc.left || resp.GetCapacityBytes() != 2*gib {
+				t.Errorf("got %v, %v; want left for the node %t", resp, err, tc.left)
+			}
+			if len(tc.node.asked) != tc.asks {
+				t.Errorf("the node was asked for %v, want %d", tc.node.asked, tc.asks)
+			}
+		})
+	}
+}
+
 func TestValidateVolumeCapabilities(t *testing.T) {
-	s := New(newFake())
+	s := New(newFake(), nil)
 	id := mustCreate(t, s, "v", nil).GetVolumeId()
 	shared := mountCap("xfs")
 	shared.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
@@ -396,7 +437,7 @@ func TestGetCapacity(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			store := newFake()
-			resp, err := New(store).GetCapacity(t.Context(), tc.req)
+			resp, err := New(store, nil).GetCapacity(t.Context(), tc.req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -415,7 +456,7 @@ func TestGetCapacity(t *testing.T) {
 		"unknown parameter": {Parameters: map[string]string{"colour": "red"}},
 		"empty capability":  {VolumeCapabilities: []*csi.VolumeCapability{{}}},
 	} {
-		if _, err := New(newFake()).GetCapacity(t.Context(), req); !errors.Is(err, volume.ErrInvalid) {
+		if _, err := New(newFake(), nil).GetCapacity(t.Context(), req); !errors.Is(err, volume.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -423,7 +464,7 @@ func TestGetCapacity(t *testing.T) {
 
 func TestListVolumesInPages(t *testing.T) {
 	store := newFake()
-	s := New(store)
+	s := New(store, nil)
 	for _, name := range []string{"e", "c", "a", "d", "b"} {
 		mustCreate(t, s, name, nil)
 	}
@@ -464,7 +505,7 @@ func TestListVolumesInPages(t *testing.T) {
 }
 
 func TestBadPages(t *testing.T) {
-	s := New(newFake())
+	s := New(newFake(), nil)
 	v := mustCreate(t, s, "v", nil).GetVolumeId()
 	snap := mustSnapshot(t, s, "s", v).GetSnapshotId()
 	for _, tc := range []struct {
@@ -500,7 +541,7 @@ func TestBadPages(t *testing.T) {
 }
 
 func TestListSnapshotsFilters(t *testing.T) {
-	s := New(newFake())
+	s := New(newFake(), nil)
 	a, b := mustCreate(t, s, "a", nil).GetVolumeId(), mustCreate(t, s, "b", nil).GetVolumeId()
 	for _, name := range []string{"a1", "a2", "a3"} {
 		mustSnapshot(t, s, name, a)
@@ -565,7 +606,7 @@ func TestControllerGetCapabilities(t *testing.T) {
 	for thick, want := range map[bool]string{true: always, false: withThin} {
 		store := newFake()
 		store.thick = thick
-		resp, err := New(store).ControllerGetCapabilities(t.Context(), &csi.ControllerGetCapabilitiesRequest{})
+		resp, err := New(store, nil).ControllerGetCapabilities(t.Context(), &csi.ControllerGetCapabilitiesRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}

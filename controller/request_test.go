@@ -215,7 +215,7 @@ func TestCreateSpecNamesTheFault(t *testing.T) {
 			_, err := createSpec(req, ours)
 			wantField(t, err, tc.field)
 			store := newFake()
-			if _, err := New(store).CreateVolume(t.Context(), req); !errors.Is(err, volume.ErrInvalid) || store.called != 0 {
+			if _, err := New(store, nil).CreateVolume(t.Context(), req); !errors.Is(err, volume.ErrInvalid) || store.called != 0 {
 				t.Errorf("the store was called %d times, error %v", store.called, err)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"k8s.io/klog/v2"
 
 	"github.com/lvme/lvme/driver"
 	"github.com/lvme/lvme/volume"
@@ -32,8 +33,9 @@ func (s *Service) find(ctx context.Context, id string) (volume.Volume, error) {
 }
 
 // ControllerExpandVolume implements csi.ControllerServer. The device grows at
-// once, whether it is in use or not. A filesystem in it is grown by the node;
-// for a block volume the node has nothing left to do.
+// once, whether it is in use or not, and so does a filesystem in it that pods
+// have. One that none has is grown by the node when it is used again; for a
+// block volume the node has nothing left to do.
 func (s *Service) ControllerExpandVolume(ctx context.Context, req *csi.ControllerExpandVolumeRequest) (*csi.ControllerExpandVolumeResponse, error) {
 	key, size, err := expandSpec(req)
 	if err != nil {
@@ -46,7 +48,20 @@ func (s *Service) ControllerExpandVolume(ctx context.Context, req *csi.Controlle
 	if err != nil {
 		return nil, fmt.Errorf("expand volume %s: %w", key, err)
 	}
-	return &csi.ControllerExpandVolumeResponse{CapacityBytes: v.Bytes, NodeExpansionRequired: v.Mode == volume.Filesystem}, nil
+	return &csi.ControllerExpandVolumeResponse{CapacityBytes: v.Bytes, NodeExpansionRequired: v.Mode == volume.Filesystem && !s.grown(ctx, key)}, nil
+}
+
+// grown grows the filesystem of a volume that pods have, and says whether it
+// has. What fails here is the kubelet's to ask for again, and to tell.
+func (s *Service) grown(ctx context.Context, key volume.Key) bool {
+	if s.node == nil {
+		return false
+	}
+	done, err := s.node.GrowPublished(ctx, key)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "a filesystem is left for the kubelet to have grown", "volume", key.String())
+	}
+	return done
 }
 
 func expandSpec(req *csi.ControllerExpandVolumeRequest) (volume.Key, volume.Range, error) {

@@ -33,6 +33,31 @@ func (s *Service) NodeExpandVolume(ctx context.Context, req *csi.NodeExpandVolum
 	return &csi.NodeExpandVolumeResponse{CapacityBytes: u.dev.Bytes}, nil
 }
 
+// GrowPublished grows the filesystem of a volume that pods of this node have, to
+// the size of its device, and says whether it has. The kubelet has it done too,
+// when it looks at the pod the next time: a minute later, or two. One that no
+// pod has is grown when it is staged.
+func (s *Service) GrowPublished(ctx context.Context, key volume.Key) (bool, error) {
+	dev, err := s.device(key)
+	if err != nil || dev == nil {
+		return false, err
+	}
+	table, err := s.host.Table()
+	if err != nil {
+		return false, err
+	}
+	paths := table.Of(dev.Number)
+	if len(paths) < 2 { // the first is where it is staged
+		return false, nil
+	}
+	at, _ := table.At(paths[0])
+	if at.Device != dev.Number {
+		return false, otherMount(at)
+	}
+	err = s.exclusively(ctx, key, "expand", func(ctx context.Context) error { return s.grow(ctx, use{dev: *dev, at: &at}) })
+	return err == nil, err
+}
+
 // checkExpand checks what is optional in the request. The device has its new
 // size already: the controller gave it.
 func checkExpand(req *csi.NodeExpandVolumeRequest, u use) error {

@@ -346,6 +346,43 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// TestGrowPublished: what pods have grows with its device, and nothing else.
+func TestGrowPublished(t *testing.T) {
+	b, c := staged(t, volume.Filesystem)
+	key := b.volume().Key
+	grow := func(want bool, bytes int64) {
+		t.Helper()
+		if grown, err := b.GrowPublished(t.Context(), key); err != nil || grown != want {
+			t.Errorf("grown %t, %v; want %t", grown, err, want)
+		}
+		if have, _ := b.host.FSBytes(b.device()); have != bytes {
+			t.Errorf("filesystem of %d bytes, want %d", have, bytes)
+		}
+	}
+	b.volume().Bytes = 2 * gib
+	grow(false, gib) // staged alone
+	b.ok(b.publish("pod", c(writer), true))
+	grow(true, 2*gib)
+	grow(true, 2*gib)
+	b.volume().Bytes = 3 * gib
+	b.host.Before = func(op string) error { return errDied }
+	if grown, err := b.GrowPublished(t.Context(), key); grown || !errors.Is(err, errDied) {
+		t.Errorf("a growth that fails: %t, %v", grown, err)
+	}
+	b.host.Before = nil
+	unlock, _ := b.changing.TryLock(key.String())
+	if grown, err := b.GrowPublished(t.Context(), key); grown || !errors.Is(err, volume.ErrBusy) {
+		t.Errorf("during another change: %t, %v", grown, err)
+	}
+	unlock()
+	grow(true, 3*gib)
+	b.ok(b.unpublish("pod"))
+	b.ok(b.unstage())
+	if grown, err := b.GrowPublished(t.Context(), key); grown || err != nil {
+		t.Errorf("at rest: %t, %v", grown, err)
+	}
+}
+
 func TestOfflineExpand(t *testing.T) {
 	b, c := staged(t, volume.Filesystem)
 	b.ok(b.unstage())

@@ -90,7 +90,7 @@ func (m *machine) serve(ctx context.Context) error {
 		return map[string]string{driver.ManifestNode: m.name, driver.ManifestStore: m.store.Key()}
 	})
 	// As the agent's cluster listener has them.
-	m.server = driver.NewServer(driver.Services{Identity: identity, Controller: controller.New(m.store), Node: health{store: m.store}}, m.ground.metrics,
+	m.server = driver.NewServer(driver.Services{Identity: identity, Controller: controller.New(m.store, nil), Node: health{store: m.store}}, m.ground.metrics,
 		grpc.ChainUnaryInterceptor(m.intercept), grpc.Creds(credentials.NewTLS(m.ground.source.Server(mtls.Router))), grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))

@@ -122,7 +122,9 @@ func (w *Walk) expand(o *model.Object, bytes int64) action {
 		doubt: func() { o.Grown = bytes },
 		then: func(_ context.Context, answer proto.Message) error {
 			r := answer.(*csi.ControllerExpandVolumeResponse)
-			if r.GetCapacityBytes() != bytes || r.GetNodeExpansionRequired() != (o.FS != "") {
+			// A filesystem that pods have has grown as well, unless its command was killed.
+			lost := !r.GetNodeExpansionRequired() && o.FS != "" && o.Published == model.No
+			if r.GetCapacityBytes() != bytes || r.GetNodeExpansionRequired() && o.FS == "" || lost {
 				return w.found(model.Wrong, "expand %s to %d: %v", o.ID, bytes, r)
 			}
 			o.Size, o.Grown = bytes, 0

@@ -120,9 +120,10 @@ func used(ctx context.Context, w *Walk, o *model.Object) error {
 	return w.do(ctx, w.unstage(o))
 }
 
+// expanded is larger than its filesystem, which no pod had when it grew.
 func expanded(ctx context.Context, w *Walk, o *model.Object) error {
-	if err := filled(ctx, w, o); err != nil {
+	if err := staged(ctx, w, o); err != nil {
 		return err
 	}
-	return w.do(ctx, w.expand(o, o.Size+16*mib))
+	return w.do(ctx, w.expand(o, o.Size+16*mib), w.publish(o), w.fill(o))
 }
