@@ -52,7 +52,7 @@ func (l *LVM) backup(ctx context.Context, vg VG, file string) (Saved, error) {
 			return Saved{}, fmt.Errorf("%w: %w", ErrMissingDevice, err)
 		}
 	}
-	if _, err := l.command(ctx, false, vg.Devices, "vgcfgbackup", "-f", file, vg.Name); err != nil {
+	if _, err := l.query(ctx, vg.Devices, "vgcfgbackup", "-f", file, vg.Name); err != nil {
 		return Saved{}, err
 	}
 	saved, err := ReadBackup(file)

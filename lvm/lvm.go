@@ -115,14 +115,14 @@ const settings = `backup{backup=0 archive=0} ` +
 // command that finds the kernel at work with the pool.
 var uncheckedSettings = strings.Replace(settings, "global{", `global{thin_check_executable="" `, 1)
 
-// command runs one LVM command against the given devices; without any it is
-// one that looks at none.
-func (l *LVM) command(ctx context.Context, changes bool, devices []string, verb string, args ...string) ([]byte, error) {
-	return l.configured(ctx, changes, devices, settings, verb, args...)
+// query runs one LVM command that only reads.
+func (l *LVM) query(ctx context.Context, devices []string, verb string, args ...string) ([]byte, error) {
+	return l.command(ctx, false, devices, settings, verb, args...)
 }
 
-// configured is command with settings of one's own.
-func (l *LVM) configured(ctx context.Context, changes bool, devices []string, settings, verb string, args ...string) ([]byte, error) {
+// command runs one LVM command against the given devices; without any it is
+// one that looks at none.
+func (l *LVM) command(ctx context.Context, changes bool, devices []string, settings, verb string, args ...string) ([]byte, error) {
 	full := []string{verb}
 	if len(devices) > 0 {
 		full = append(full, "--devices", strings.Join(devices, ","), "--config", settings)
@@ -204,7 +204,7 @@ func (l *LVM) toggleWith(ctx context.Context, vg VG, settings, verb string, args
 			return fmt.Errorf("%w: %w", ErrMissingDevice, err)
 		}
 	}
-	_, err := l.configured(ctx, true, vg.Devices, settings, verb, args...)
+	_, err := l.command(ctx, true, vg.Devices, settings, verb, args...)
 	return err
 }
 

@@ -40,7 +40,7 @@ func (l *LVM) scan(ctx context.Context, devices []string, vg ...string) (Report,
 	args := []string{"--reportformat", "json", "-a",
 		"--configreport", "vg", "-o", vgFields, "--configreport", "pv", "-o", pvFields, "--configreport", "lv", "-o", lvFields,
 		"--configreport", "pvseg", "-o", pvsegFields, "--configreport", "seg", "-o", segFields}
-	out, err := l.command(ctx, false, devices, "fullreport", append(args, vg...)...)
+	out, err := l.query(ctx, devices, "fullreport", append(args, vg...)...)
 	if err != nil {
 		return Report{}, err
 	}

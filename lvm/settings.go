@@ -34,7 +34,7 @@ func (l *LVM) settings(ctx context.Context, vg VG, pool string) (Settings, error
 	if err := checkDevices(vg.Devices); err != nil {
 		return Settings{}, err
 	}
-	out, err := l.command(ctx, false, vg.Devices, "lvs", "--reportformat", "json", "-o", "vg_autoactivation,discards", path)
+	out, err := l.query(ctx, vg.Devices, "lvs", "--reportformat", "json", "-o", "vg_autoactivation,discards", path)
 	if err != nil {
 		return Settings{}, err
 	}

@@ -28,7 +28,7 @@ var versionLine = regexp.MustCompile(`(?m)^\s*LVM version:\s+(\d{1,4})\.(\d{1,4}
 
 // Version asks the host's LVM for its version. ErrNotInstalled says that there is none.
 func (l *LVM) Version(ctx context.Context) (Version, error) {
-	out, err := l.command(ctx, false, nil, "version")
+	out, err := l.query(ctx, nil, "version")
 	if err != nil {
 		return Version{}, fmt.Errorf("version of LVM: %w", err)
 	}
