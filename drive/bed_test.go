@@ -136,6 +136,19 @@ func TestBedUses(t *testing.T) {
 	}
 }
 
+// TestBedLooksAtOnce: whoever looks at a drive at the same moment is no user of it.
+func TestBedLooksAtOnce(t *testing.T) {
+	h, d := bedDrive(t)
+	f, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_EXCL, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(alonePauses[0]+alonePauses[1]/2, func() { _ = f.Close() })
+	if c := h.look(t.Context(), d); c.Busy || !c.Probed {
+		t.Errorf("a look beside another: %+v", c)
+	}
+}
+
 // hold keeps the drive open exclusively until the test ends.
 func hold(t *testing.T, path string) {
 	t.Helper()

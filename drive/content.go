@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -117,15 +118,11 @@ func parseSignatures(out string) []string {
 // ZFS). It is asked only of drives that look unused: a short exclusive open
 // would otherwise get in the way of the drive's owner.
 func readEnds(device string, size int64, exclusive bool) (blank, busy bool, err error) {
-	flags := os.O_RDONLY
+	open := openShared
 	if exclusive {
-		flags |= unix.O_EXCL
+		open = openAlone
 	}
-	f, err := os.OpenFile(device, flags, 0)
-	if exclusive && errors.Is(err, unix.EBUSY) {
-		busy = true
-		f, err = os.OpenFile(device, os.O_RDONLY, 0)
-	}
+	f, busy, err := open(device)
 	if err != nil {
 		return false, busy, fmt.Errorf("open: %w", err)
 	}
@@ -140,6 +137,30 @@ func readEnds(device string, size int64, exclusive bool) (blank, busy bool, err 
 		blank = blank && zeros
 	}
 	return blank, busy, nil
+}
+
+func openShared(device string) (f *os.File, busy bool, err error) {
+	f, err = os.OpenFile(device, os.O_RDONLY, 0)
+	return f, false, err
+}
+
+// alonePauses are the waits between attempts to have a drive alone. Another lvme
+// that looks at it has it for a moment: a command beside the agent.
+var alonePauses = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond}
+
+// openAlone opens a drive that nobody else has alone; busy says that somebody has.
+func openAlone(device string) (f *os.File, busy bool, err error) {
+	for attempt := 0; ; attempt++ {
+		f, err = os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0)
+		if !errors.Is(err, unix.EBUSY) {
+			return f, false, err
+		}
+		if attempt == len(alonePauses) {
+			f, _, err = openShared(device)
+			return f, true, err
+		}
+		<-time.After(alonePauses[attempt])
+	}
 }
 
 func readZeros(r io.ReaderAt, off, n int64) (bool, error) {
