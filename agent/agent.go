@@ -235,7 +235,7 @@ func (a *Agent) open(ctx context.Context) error {
 	a.node = node.New(n, s, a.host.Mounts)
 	a.gate.Open(taking{controller.New(s, a.node), a.settled}, a.node)
 	pools := len(s.Pools(ctx))
-	if pools > 0 {
+	if pools > 0 || len(automatic(s).Groups) == 0 {
 		a.settle()
 	}
 	time.AfterFunc(takePatience, a.settle)

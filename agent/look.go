@@ -170,10 +170,15 @@ func (t taking) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*
 	}
 }
 
+// automatic is what may be taken without being told.
+func automatic(s *volume.Store) volume.Plan {
+	return s.Plan(func(v drive.Verdict) bool { return v.Auto })
+}
+
 // takeAutomatic takes the free drives of classes that say so.
 func (a *Agent) takeAutomatic(ctx context.Context, s *volume.Store) error {
 	log := klog.FromContext(ctx)
-	plan := s.Plan(func(v drive.Verdict) bool { return v.Auto })
+	plan := automatic(s)
 	if notes := strings.Join(plan.Notes, "; "); notes != a.looks.notes {
 		a.looks.notes = notes
 		log.Info("drives that wait for others changed", "waiting", notes)
