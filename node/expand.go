@@ -35,8 +35,8 @@ func (s *Service) NodeExpandVolume(ctx context.Context, req *csi.NodeExpandVolum
 
 // GrowPublished grows the filesystem of a volume that pods of this node have, to
 // the size of its device, and says whether it has. The kubelet has it done too,
-// when it looks at the pod the next time: a minute later, or two. One that no
-// pod has is grown when it is staged.
+// when it looks at the pod the next time: within a minute and a half by default.
+// One that no pod has is grown when it is staged.
 func (s *Service) GrowPublished(ctx context.Context, key volume.Key) (bool, error) {
 	dev, err := s.device(key)
 	if err != nil || dev == nil {
