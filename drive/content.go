@@ -61,11 +61,14 @@ func (h Host) look(ctx context.Context, d Drive) Content {
 	if err != nil {
 		return Content{Error: err.Error(), Silent: ctx.Err() != nil} // its time may have ended before ours
 	}
-	blank, busy, err := readEnds(device, d.Bytes, !d.known(signatures))
+	ends, err := readEnds(device, d.Bytes, !d.known(signatures))
+	if err == nil && ends.waited { // whoever had it may have written to it
+		signatures, err = h.signatures(ctx, device)
+	}
 	if err != nil {
 		return Content{Error: err.Error()}
 	}
-	return Content{Probed: true, Signatures: signatures, Blank: blank, Busy: busy}
+	return Content{Probed: true, Signatures: signatures, Blank: ends.blank, Busy: ends.busy}
 }
 
 // known reports whether it is already clear that the drive is in use.
@@ -111,53 +114,60 @@ func parseSignatures(out string) []string {
 	return types
 }
 
+// ends are what reading a drive's ends told.
+type ends struct {
+	blank bool
+	// busy says that somebody has the drive alone; waited, that somebody had.
+	busy, waited bool
+}
+
 // readEnds reads the first and the last MiB, from the drive and not from the
 // kernel's cache, which still has them when a drive has begun to fail. With exclusive it asks the kernel
 // for the drive alone, which tells of every user at once, those included that
 // leave no trace in sysfs (a file system mounted in another mount namespace,
 // ZFS). It is asked only of drives that look unused: a short exclusive open
 // would otherwise get in the way of the drive's owner.
-func readEnds(device string, size int64, exclusive bool) (blank, busy bool, err error) {
+func readEnds(device string, size int64, exclusive bool) (ends, error) {
 	open := openShared
 	if exclusive {
 		open = openAlone
 	}
-	f, busy, err := open(device)
+	f, e, err := open(device)
 	if err != nil {
-		return false, busy, fmt.Errorf("open: %w", err)
+		return e, fmt.Errorf("open: %w", err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
-	blank = true
+	e.blank = true
 	for _, off := range []int64{0, max(0, size-endBytes)} {
 		_ = unix.Fadvise(int(f.Fd()), off, min(size, endBytes), unix.FADV_DONTNEED) // advice: an old kernel's cache may answer
 		zeros, err := readZeros(f, off, min(size, endBytes))
 		if err != nil {
-			return false, busy, fmt.Errorf("read %d bytes at %d: %w", min(size, endBytes), off, err)
+			return ends{}, fmt.Errorf("read %d bytes at %d: %w", min(size, endBytes), off, err)
 		}
-		blank = blank && zeros
+		e.blank = e.blank && zeros
 	}
-	return blank, busy, nil
+	return e, nil
 }
 
-func openShared(device string) (f *os.File, busy bool, err error) {
-	f, err = os.OpenFile(device, os.O_RDONLY, 0)
-	return f, false, err
+func openShared(device string) (*os.File, ends, error) {
+	f, err := os.OpenFile(device, os.O_RDONLY, 0)
+	return f, ends{}, err
 }
 
 // alonePauses are the waits between attempts to have a drive alone. Another lvme
 // that looks at it has it for a moment: a command beside the agent.
 var alonePauses = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond}
 
-// openAlone opens a drive that nobody else has alone; busy says that somebody has.
-func openAlone(device string) (f *os.File, busy bool, err error) {
+// openAlone opens a drive that nobody else has alone.
+func openAlone(device string) (*os.File, ends, error) {
 	for attempt := 0; ; attempt++ {
-		f, err = os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0)
+		f, err := os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0)
 		if !errors.Is(err, unix.EBUSY) {
-			return f, false, err
+			return f, ends{waited: attempt > 0}, err
 		}
 		if attempt == len(alonePauses) {
 			f, _, err = openShared(device)
-			return f, true, err
+			return f, ends{busy: true, waited: true}, err
 		}
 		<-time.After(alonePauses[attempt])
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -33,11 +34,41 @@ func (s *Service) NodeExpandVolume(ctx context.Context, req *csi.NodeExpandVolum
 	return &csi.NodeExpandVolumeResponse{CapacityBytes: u.dev.Bytes}, nil
 }
 
+// growWait is how long GrowPublished waits for a filesystem: one that is frozen,
+// or whose drive hangs, is not waited for with a caller's other volumes.
+const growWait = 5 * time.Second
+
 // GrowPublished grows the filesystem of a volume that pods of this node have, to
 // the size of its device, and says whether it has. The kubelet has it done too,
 // when it looks at the pod the next time: within a minute and a half by default.
 // One that no pod has is grown when it is staged.
 func (s *Service) GrowPublished(ctx context.Context, key volume.Key) (bool, error) {
+	type result struct {
+		grown bool
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		r.err = s.exclusively(ctx, key, "expand", func(ctx context.Context) (err error) {
+			r.grown, err = s.growPublished(ctx, key)
+			return err
+		})
+		done <- r
+	}()
+	timer := time.NewTimer(s.growWait)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.grown, r.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-timer.C:
+		return false, fmt.Errorf("expand volume %s: its filesystem has not grown in %s, and goes on: %w", key, s.growWait, volume.ErrBusy)
+	}
+}
+
+func (s *Service) growPublished(ctx context.Context, key volume.Key) (bool, error) {
 	dev, err := s.device(key)
 	if err != nil || dev == nil {
 		return false, err
@@ -54,8 +85,10 @@ func (s *Service) GrowPublished(ctx context.Context, key volume.Key) (bool, erro
 	if at.Device != dev.Number {
 		return false, otherMount(at)
 	}
-	err = s.exclusively(ctx, key, "expand", func(ctx context.Context) error { return s.grow(ctx, use{dev: *dev, at: &at}) })
-	return err == nil, err
+	if err := s.grow(ctx, use{dev: *dev, at: &at}); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // checkExpand checks what is optional in the request. The device has its new

@@ -375,6 +375,24 @@ func TestGrowPublished(t *testing.T) {
 		t.Errorf("during another change: %t, %v", grown, err)
 	}
 	unlock()
+	b.volume().Bytes = 3 * gib
+	b.growWait = 50 * time.Millisecond
+	begun, end := make(chan struct{}), make(chan struct{})
+	b.host.Before = func(string) error { close(begun); <-end; return nil }
+	if grown, err := b.GrowPublished(t.Context(), key); grown || !errors.Is(err, volume.ErrBusy) {
+		t.Errorf("of what hangs: %t, %v", grown, err)
+	}
+	<-begun
+	if grown, err := b.GrowPublished(t.Context(), key); grown || !errors.Is(err, volume.ErrBusy) {
+		t.Errorf("of what hangs still: %t, %v", grown, err)
+	}
+	b.host.Before, b.growWait = nil, growWait
+	close(end)
+	for ok := false; !ok; {
+		if unlock, ok = b.changing.TryLock(key.String()); ok {
+			unlock()
+		}
+	}
 	grow(true, 3*gib)
 	b.ok(b.unpublish("pod"))
 	b.ok(b.unstage())

@@ -111,6 +111,7 @@ type Service struct {
 	measures measures[mount.Stats]
 	checks   measures[struct{}]
 	trims    measures[int64]
+	growWait time.Duration
 }
 
 // New returns the node service for the volumes in store.
@@ -118,7 +119,7 @@ func New(c Config, store Store, host Host) *Service {
 	const wait = 10 * time.Second
 	return &Service{
 		config: c, store: store, host: host,
-		measures: measures[mount.Stats]{wait: wait}, checks: measures[struct{}]{wait: wait}, trims: measures[int64]{wait: trimWait},
+		measures: measures[mount.Stats]{wait: wait}, checks: measures[struct{}]{wait: wait}, trims: measures[int64]{wait: trimWait}, growWait: growWait,
 	}
 }
 

@@ -197,7 +197,7 @@ func (c *capacity) fetch(ctx context.Context, a *agent, store string, e *entry) 
 			return
 		}
 		e.stale = true
-		if status.Code(err) == codes.Unavailable && !e.known {
+		if e.unknown = nil; status.Code(err) == codes.Unavailable && !e.known {
 			e.unknown = driver.AnsweredBy(a.Node, err)
 		}
 		klog.FromContext(ctx).V(2).Info("an agent did not say its capacity", "node", a.Node, "err", err)
