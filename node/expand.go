@@ -41,7 +41,8 @@ const growWait = 5 * time.Second
 // GrowPublished grows the filesystem of a volume that pods of this node have, to
 // the size of its device, and says whether it has. The kubelet has it done too,
 // when it looks at the pod the next time: within a minute and a half by default.
-// One that no pod has is grown when it is staged.
+// One that no pod has is grown when it is staged. Who comes while it grows does
+// not share the result: the device may be larger by then.
 func (s *Service) GrowPublished(ctx context.Context, key volume.Key) (bool, error) {
 	type result struct {
 		grown bool

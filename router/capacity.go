@@ -196,8 +196,8 @@ func (c *capacity) fetch(ctx context.Context, a *agent, store string, e *entry) 
 			e.room, e.stale, e.known, e.unknown = roomOf(resp), e.changed, true, nil
 			return
 		}
-		e.stale = true
-		if e.unknown = nil; status.Code(err) == codes.Unavailable && !e.known {
+		e.stale, e.unknown = true, nil
+		if status.Code(err) == codes.Unavailable && !e.known {
 			e.unknown = driver.AnsweredBy(a.Node, err)
 		}
 		klog.FromContext(ctx).V(2).Info("an agent did not say its capacity", "node", a.Node, "err", err)
